@@ -1,0 +1,261 @@
+// Package image holds what the filesystem packages have in common: the types
+// of numbers and records, the errors, and FS, the one interface through which
+// the rest of fsenc reads and edits a filesystem.
+//
+// image knows nothing of keys: names, targets and contents are bytes as they
+// lie on disk, and an encryption context is an opaque byte string. It imports
+// internal/store only.
+package image
+
+import "time"
+
+// Ino is an inode number as stat(2) shows it.
+type Ino uint64
+
+// Lblk is a block number within a file, in units of the filesystem block.
+type Lblk uint64
+
+// Pblk is a block number within the image, in units of the filesystem block.
+type Pblk uint64
+
+// FileType is the type of an inode or of a directory entry.
+type FileType uint8
+
+// The file types, numbered as ext4 and f2fs number them in directory entries.
+const (
+	TypeUnknown FileType = iota
+	TypeRegular
+	TypeDirectory
+	TypeChar
+	TypeBlock
+	TypeFifo
+	TypeSocket
+	TypeSymlink
+)
+
+// Encrypts reports whether inodes of type t carry a context in an encrypted
+// tree. Device nodes, fifos and sockets never do; only their names are
+// encrypted.
+func (t FileType) Encrypts() bool {
+	return t == TypeRegular || t == TypeDirectory || t == TypeSymlink
+}
+
+// String returns the word that manifests and JSON output use.
+func (t FileType) String() string {
+	switch t {
+	case TypeRegular:
+		return "file"
+	case TypeDirectory:
+		return "dir"
+	case TypeChar:
+		return "chardev"
+	case TypeBlock:
+		return "blockdev"
+	case TypeFifo:
+		return "fifo"
+	case TypeSocket:
+		return "socket"
+	case TypeSymlink:
+		return "symlink"
+	}
+	return "unknown"
+}
+
+// Attr is what an inode says about itself, contents and names left out.
+type Attr struct {
+	Ino        Ino
+	Type       FileType
+	Mode       uint32 // st_mode with the type bits
+	UID, GID   uint32
+	ProjectID  uint32
+	Links      uint32
+	Size       int64 // i_size: of an encrypted symlink, 2 + ciphertext length
+	AllocBytes int64 // space charged to the inode
+	Atime      time.Time
+	Mtime      time.Time
+	Ctime      time.Time
+	Crtime     time.Time // zero where the filesystem keeps none
+	RdevMajor  uint32
+	RdevMinor  uint32
+	Generation uint32
+
+	// Flags are as FS_IOC_GETFLAGS gives them.
+	Flags uint32
+
+	Encrypted bool // the inode is marked encrypted
+	Casefold  bool // names in the directory fold
+	Verity    bool // the file has a Merkle tree
+	Inline    bool // contents lie inside the inode
+	Reserved  bool // an inode of the filesystem itself, never user data
+}
+
+// Extent maps Len blocks of a file from Lblk to the image from Pblk.
+type Extent struct {
+	Lblk      Lblk
+	Pblk      Pblk
+	Len       uint64
+	Unwritten bool // allocated, reads as zeros
+}
+
+// Dirent is a directory entry. "." and ".." are never reported and never set.
+type Dirent struct {
+	Name []byte // as stored: ciphertext in an encrypted directory
+	Ino  Ino
+	Type FileType
+
+	// Hash and MinorHash are the two numbers that the kernel puts into the
+	// no-key name of the entry. When a directory that is encrypted and
+	// casefolded is set they are also what is stored with the name.
+	Hash, MinorHash uint32
+}
+
+// Xattr is an extended attribute, without the encryption context.
+type Xattr struct {
+	Name  string // with its prefix: "user.foo", "system.posix_acl_access"
+	Value []byte // as getxattr(2) gives it
+}
+
+// Super is what the superblock says, for display and for the rules of policies.
+type Super struct {
+	Kind       string // "ext4", "f2fs", "btrfs"
+	Layout     string // version of the layout where it is not the released one
+	UUID       [16]byte
+	Label      string
+	BlockSize  int   // bytes
+	AllocUnit  int   // bytes: cluster size
+	SizeBytes  int64 // of the filesystem
+	FreeBytes  int64
+	Inodes     uint64
+	FreeInodes uint64
+	InodeSize  int // bytes
+	Features   []string
+
+	// What decides whether a policy can be used.
+	Encrypt        bool // the feature that encryption needs is set
+	StableInodes   bool // inode numbers never change
+	Casefold       bool
+	MaxFileBits    int // position of the highest bit of s_maxbytes-1
+	SubBlockUnits  bool
+	MaxLinkRoom    int // L of the fscrypt spec, section 9: target limit is L-3
+	JournalState   string
+	LastMounted    string
+	LastWrite      time.Time
+	BootLoaderHint string // what was found that boots from this image, if anything
+}
+
+// NewFile describes an inode to be made by FS.Create and FS.Mkdir.
+type NewFile struct {
+	Perm     uint32 // permission bits with sticky, setuid, setgid
+	UID, GID uint32
+	Time     time.Time // all four timestamps
+}
+
+// FS reads and edits one filesystem.
+//
+// Reading is safe for concurrent use while nothing is edited. Edits are
+// staged in the store that the filesystem was opened on, from one goroutine;
+// what an implementation caches (bitmaps, counters, superblock) reaches the
+// store with Flush. An error of an edit leaves the staged state undefined:
+// the caller drops the transaction and opens the filesystem again.
+//
+// Every error about damage wraps ErrCorrupt and tells inode and block.
+type FS interface {
+	Super() Super
+	Root() Ino
+
+	// LostFound is the inode of the directory that the checker fills, 0 if
+	// there is none.
+	LostFound() (Ino, error)
+
+	// Stat returns the attributes of a used inode, ErrNotExist for a free one.
+	Stat(Ino) (Attr, error)
+
+	// Inodes calls f for each used inode in ascending order, reserved ones
+	// included, and stops at its first error. A damaged inode is reported
+	// through its second argument, with the rest of Attr as far as read.
+	Inodes(f func(Attr, error) error) error
+
+	// Context returns the stored encryption context, nil if there is none.
+	// It does not depend on the inode's flag.
+	Context(Ino) ([]byte, error)
+
+	// ReadDir calls f for each entry of a directory in stored order and stops
+	// at its first error. The name is valid until f returns.
+	ReadDir(dir Ino, f func(Dirent) error) error
+
+	// Lookup finds one stored name, through the index where there is one.
+	Lookup(dir Ino, name []byte) (Dirent, error)
+
+	// ReadLink returns the i_size bytes that a symlink stores.
+	ReadLink(Ino) ([]byte, error)
+
+	// Extents returns the mapping of a regular file in ascending order, nil
+	// for a file that is inline.
+	Extents(Ino) ([]Extent, error)
+
+	// DataExtents returns the part of the mapping whose blocks are encrypted
+	// when the file is: written, and below the end of file, or anywhere in a
+	// verity file. Stray blocks past the end are not in it.
+	DataExtents(Ino) ([]Extent, error)
+
+	// Inline returns the contents of a file that keeps them in the inode.
+	Inline(Ino) ([]byte, error)
+
+	// Xattrs returns all extended attributes but the encryption context.
+	Xattrs(Ino) ([]Xattr, error)
+
+	// ReadBlocks reads whole blocks; WriteBlocks stages them.
+	ReadBlocks(p []byte, at Pblk) error
+	WriteBlocks(p []byte, at Pblk) error
+
+	// CostContext, CostDir, CostLink and CostUninline return an upper bound
+	// of the bytes that the edit of the same name will allocate, without
+	// making it, or the reason why it is impossible.
+	CostContext(ino Ino, size int) (int64, error)
+	CostDir(dir Ino, nameLens []int, encrypted bool) (int64, error)
+	CostLink(ino Ino, size int, encrypted bool) (int64, error)
+	CostUninline(ino Ino) (int64, error)
+
+	// SetContext stores the context and marks the inode encrypted; nil
+	// removes both, without a trace in slack.
+	SetContext(ino Ino, context []byte) error
+
+	// SetDir replaces all entries but "." and ".." and lays the directory out
+	// again, with an index where it had or wants one; encrypted tells which
+	// form the directory is going to have. An inline directory becomes a
+	// block first. Nothing of the old names remains in the directory's blocks.
+	SetDir(dir Ino, entries []Dirent, encrypted bool) error
+
+	// SetLink replaces what a symlink stores; encrypted tells the form.
+	SetLink(ino Ino, stored []byte, encrypted bool) error
+
+	// Uninline moves the contents of an inline file to its first block.
+	Uninline(ino Ino) error
+
+	// Mkdir, Create, SetFile and Remove edit unencrypted directories: they
+	// are what .fscrypt is kept with. Create and SetFile replace contents
+	// whole. Remove takes a file or an empty directory.
+	Mkdir(dir Ino, name []byte, n NewFile) (Ino, error)
+	Create(dir Ino, name []byte, data []byte, n NewFile) (Ino, error)
+	SetFile(ino Ino, data []byte) error
+	Remove(dir Ino, name []byte) error
+
+	// SetFeatures sets and clears features by name: "encrypt",
+	// "stable_inodes", ...
+	SetFeatures(set, clear []string) error
+
+	// SetUnfinished marks the image so that every kernel and checker refuses
+	// it, and keeps id in it; the zero id removes both.
+	SetUnfinished(id [16]byte) error
+
+	// Unfinished returns the id, zero if the image is not marked.
+	Unfinished() [16]byte
+
+	// Residue calls f for each range of bytes that the filesystem does not
+	// use and that may hold remains of files: free blocks, free inode slots,
+	// the journal's log. Zeroing them changes nothing for the filesystem.
+	Residue(f func(off, n int64) error) error
+
+	// Flush stages whatever is cached.
+	Flush() error
+}

@@ -1,0 +1,31 @@
+// Package store is the bytes of an image: a regular file, a block device, a
+// window of one, or a transaction over one.
+//
+// Filesystem packages read and write through a Store and cannot tell a file
+// from a transaction. Offsets are bytes from the start of the filesystem, not
+// of the file that holds it. The package imports nothing of fsenc.
+package store
+
+import "io"
+
+// Store is a random-access array of bytes of fixed size.
+//
+// ReadAt and WriteAt follow io.ReaderAt and io.WriterAt, and may be called
+// from several goroutines as long as the ranges written do not overlap
+// others in use. A write is durable only after Sync has returned nil; after a
+// failed Sync the state of every write since the last good one is unknown.
+type Store interface {
+	io.ReaderAt
+	io.WriterAt
+
+	// Size is the length in bytes.
+	Size() int64
+
+	// Sync makes all writes before it durable.
+	Sync() error
+
+	// Zero makes the n bytes at off read as zeros. A store backed by a file
+	// punches a hole or asks the filesystem for zeros instead of writing
+	// them, where it can; the range need not be aligned.
+	Zero(off, n int64) error
+}
