@@ -1,0 +1,104 @@
+package manifest
+
+import "fmt"
+
+// Ignore tells Compare what may differ.
+type Ignore uint
+
+// What may differ between a tree before a change and after it.
+const (
+	// Inos: inode numbers, as after a copy.
+	Inos Ignore = 1 << iota
+	// Encryption: the encrypted mark, nonce, policy and flags.
+	Encryption
+	// DirTimes: the times of directories.
+	DirTimes
+	// Ranges: which ranges of a file are holes.
+	Ranges
+)
+
+// flagMask are the flags that describe encryption or the way the filesystem
+// stores an inode: ENCRYPT 0x800, INDEX 0x1000, EXTENTS 0x80000 (a symlink
+// that becomes slow gets it) and INLINE_DATA 0x10000000.
+const flagMask = 0x800 | 0x1000 | 0x80000 | 0x10000000
+
+// Compare returns one line for each difference between two trees, nil when
+// they are equal. Only what both trees know is compared: an empty nonce,
+// digest or policy says nothing.
+func Compare(want, got []Entry, ignore Ignore) []string {
+	var diff []string
+	byPath := make(map[string]*Entry, len(got))
+	for i := range got {
+		byPath[got[i].Path] = &got[i]
+	}
+	for i := range want {
+		w := &want[i]
+		g := byPath[w.Path]
+		if g == nil {
+			diff = append(diff, fmt.Sprintf("%q: missing", w.Path))
+			continue
+		}
+		delete(byPath, w.Path)
+		diff = append(diff, w.compare(g, ignore)...)
+	}
+	for i := range got {
+		if byPath[got[i].Path] != nil {
+			diff = append(diff, fmt.Sprintf("%q: appeared", got[i].Path))
+		}
+	}
+	return diff
+}
+
+func (e *Entry) compare(g *Entry, ignore Ignore) []string {
+	var diff []string
+	check := func(what string, equal bool, want, got any) {
+		if !equal {
+			diff = append(diff, fmt.Sprintf("%q: %s is %v, want %v", e.Path, what, got, want))
+		}
+	}
+	check("type", e.Type == g.Type, e.Type, g.Type)
+	check("mode", e.Mode == g.Mode, fmt.Sprintf("%04o", e.Mode), fmt.Sprintf("%04o", g.Mode))
+	check("uid", e.UID == g.UID, e.UID, g.UID)
+	check("gid", e.GID == g.GID, e.GID, g.GID)
+	check("size", e.Size == g.Size, e.Size, g.Size)
+	check("contents", e.SHA256 == g.SHA256, e.SHA256, g.SHA256)
+	check("target", e.Target == g.Target, fmt.Sprintf("%q", e.Target), fmt.Sprintf("%q", g.Target))
+	check("link count", e.Nlink == g.Nlink, e.Nlink, g.Nlink)
+	check("device", e.Rdev == g.Rdev, e.Rdev, g.Rdev)
+	check("hard link", e.SameAs == g.SameAs, e.SameAs, g.SameAs)
+	check("error", e.Err == g.Err, e.Err, g.Err)
+	check("verity digest", e.Verity == g.Verity, e.Verity, g.Verity)
+	check("xattrs", equalXattrs(e.Xattrs, g.Xattrs), e.Xattrs, g.Xattrs)
+	if e.Type != Dir || ignore&DirTimes == 0 {
+		check("mtime", e.Mtime == g.Mtime, e.Mtime, g.Mtime)
+	}
+	if ignore&Inos == 0 {
+		check("inode", e.Ino == g.Ino, e.Ino, g.Ino)
+	}
+	if ignore&Ranges == 0 && e.Data != nil && g.Data != nil {
+		check("data ranges", fmt.Sprint(e.Data) == fmt.Sprint(g.Data), e.Data, g.Data)
+	}
+	diff = append(diff, e.compareEncryption(g, ignore)...)
+	return diff
+}
+
+func (e *Entry) compareEncryption(g *Entry, ignore Ignore) []string {
+	var diff []string
+	mask := uint32(flagMask)
+	if ignore&Encryption == 0 {
+		mask &^= 0x800
+		if e.Encrypted != g.Encrypted {
+			diff = append(diff, fmt.Sprintf("%q: encrypted is %v, want %v", e.Path, g.Encrypted, e.Encrypted))
+		}
+		if e.Nonce != "" && g.Nonce != "" && e.Nonce != g.Nonce {
+			diff = append(diff, fmt.Sprintf("%q: nonce is %s, want %s", e.Path, g.Nonce, e.Nonce))
+		}
+		if e.Policy != nil && g.Policy != nil && e.Policy.Raw != g.Policy.Raw {
+			diff = append(diff, fmt.Sprintf("%q: policy is %s, want %s", e.Path, g.Policy.Raw, e.Policy.Raw))
+		}
+	}
+	if e.Flags != 0 && g.Flags != 0 && (e.Flags^g.Flags)&^mask != 0 {
+		diff = append(diff, fmt.Sprintf("%q: flags are %#x, want %#x", e.Path, g.Flags, e.Flags))
+	}
+	return diff
+}
