@@ -37,7 +37,7 @@ var tables = map[string][]Partition{
 	"gpt": {
 		{1, "boot", linux, 64 * 512, 200 * 512}, {2, "userdata", linux, 300 * 512, 1000 * 512},
 		{3, "2", linux, 1400 * 512, 50 * 512}, {4, "twin", linux, 1500 * 512, 50 * 512},
-		{5, "twin", linux, 1600 * 512, 51 * 512}, {6, "Füße 🐧", linux, 1700 * 512, 52 * 512},
+		{5, "twin", linux, 1600 * 512, 51 * 512}, {6, "last", linux, 1700 * 512, 52 * 512},
 	},
 	"mbr": {
 		{1, "", "83", 10 * 512, 100 * 512}, {2, "", "82", 200 * 512, 300 * 512},
@@ -89,7 +89,7 @@ func TestGPTWithoutMBR(t *testing.T) {
 
 func TestFind(t *testing.T) {
 	s := storetest.NewMem(golden(t, "gpt"))
-	for spec, want := range map[string]int{"1": 1, "userdata": 2, "2": 2, "Füße 🐧": 6} {
+	for spec, want := range map[string]int{"1": 1, "userdata": 2, "2": 2, "last": 6} {
 		if p, err := Find(s, spec); err != nil || p.Number != want {
 			t.Errorf("%q: %v, %v, want %d", spec, p, err, want)
 		}
@@ -202,4 +202,11 @@ func FuzzRead(f *testing.F) {
 		}
 		Explain(s)
 	})
+}
+
+func TestName(t *testing.T) {
+	b := []byte("F\x00\xfc\x00\x3d\xd8\x27\xdc\x00\x00x\x00")
+	if got := name(b); got != "Fü🐧" {
+		t.Errorf("%q", got)
+	}
 }

@@ -1,7 +1,6 @@
 #!/bin/sh
 # Makes the disk images of this directory with sfdisk of util-linux.
 set -e
-export LC_ALL=C.UTF-8 # sfdisk converts names to UTF-16
 cd "$(dirname "$0")"
 mk() { # name, script on stdin
 	truncate -s 1M "$1.img"
@@ -18,7 +17,7 @@ start=300, size=1000, name="userdata"
 start=1400, size=50, name="2"
 start=1500, size=50, name="twin"
 start=1600, size=51, name="twin"
-start=1700, size=52, name="Füße 🐧"
+start=1700, size=52, name="last"
 EOF
 mk mbr <<EOF
 label: dos
