@@ -28,7 +28,6 @@ type File struct {
 	f      *os.File
 	size   int64
 	device bool
-	grows  bool
 	sector int64 // bytes of a logical sector, of a device
 }
 
@@ -54,25 +53,6 @@ func OpenForced(path string, write bool) (*File, error) {
 		flags = os.O_RDWR
 	}
 	return open(path, flags)
-}
-
-// OpenLog opens a file that grows where it is written past its end, and locks
-// it for writing. With create it must not exist yet, and only its owner may
-// read it.
-func OpenLog(path string, create bool) (*File, error) {
-	flags := os.O_RDWR
-	if create {
-		flags |= os.O_CREATE | os.O_EXCL
-	}
-	s, err := open(path, flags)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.lock(true); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), s.Close())
-	}
-	s.grows = !s.device
-	return s, nil
 }
 
 // openFlags asks for exclusive use of a block device that is to be written:
@@ -160,20 +140,16 @@ func (s *File) lock(write bool) error {
 // ReadAt implements io.ReaderAt.
 func (s *File) ReadAt(p []byte, off int64) (int, error) { return s.f.ReadAt(p, off) }
 
-// WriteAt implements io.WriterAt. Only a log may be written past its end.
+// WriteAt implements io.WriterAt.
 func (s *File) WriteAt(p []byte, off int64) (int, error) {
 	if err := s.inside(off, int64(len(p))); err != nil {
 		return 0, err
 	}
-	n, err := s.f.WriteAt(p, off)
-	if s.grows {
-		s.size = max(s.size, off+int64(n))
-	}
-	return n, err
+	return s.f.WriteAt(p, off)
 }
 
 func (s *File) inside(off, n int64) error {
-	if off < 0 || n < 0 || off > s.size-n && !s.grows {
+	if off < 0 || n < 0 || off > s.size-n {
 		return fmt.Errorf("%w: %d bytes at %d of %d", ErrRange, n, off, s.size)
 	}
 	return nil
@@ -190,18 +166,6 @@ func (s *File) Sync() error {
 	if err := unix.Fdatasync(int(s.f.Fd())); err != nil {
 		return fmt.Errorf("sync %s: %w", s.f.Name(), err)
 	}
-	return nil
-}
-
-// Truncate changes the length of a log.
-func (s *File) Truncate(size int64) error {
-	if !s.grows {
-		return fmt.Errorf("%w: the length of %s is fixed", ErrRange, s.f.Name())
-	}
-	if err := s.f.Truncate(size); err != nil {
-		return err
-	}
-	s.size = size
 	return nil
 }
 

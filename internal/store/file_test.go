@@ -39,9 +39,6 @@ func TestLock(t *testing.T) {
 	if _, err := OpenFile(path, true); !errors.Is(err, ErrLocked) {
 		t.Fatalf("writer beside readers: %v", err)
 	}
-	if _, err := OpenLog(path, true); !errors.Is(err, os.ErrExist) {
-		t.Fatalf("log over an existing file: %v", err)
-	}
 	forced, err := OpenForced(path, true)
 	if err != nil {
 		t.Fatal(err)
@@ -87,25 +84,8 @@ func TestFixedSize(t *testing.T) {
 	if err := s.Zero(900, 101); !errors.Is(err, ErrRange) {
 		t.Errorf("zero past the end: %v", err)
 	}
-	if err := s.Truncate(0); !errors.Is(err, ErrRange) {
-		t.Errorf("truncate: %v", err)
-	}
 	if n, err := s.ReadAt(make([]byte, 10), 995); n != 5 || err != io.EOF {
 		t.Errorf("read over the end: %d, %v", n, err)
-	}
-}
-
-func TestLogGrows(t *testing.T) {
-	s, err := OpenLog(filepath.Join(t.TempDir(), "log"), true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	if _, err := s.WriteAt([]byte("abc"), 10); err != nil || s.Size() != 13 {
-		t.Fatalf("size %d, %v", s.Size(), err)
-	}
-	if err := errors.Join(s.Sync(), s.Truncate(5)); err != nil || s.Size() != 5 {
-		t.Fatalf("size %d, %v", s.Size(), err)
 	}
 }
 

@@ -22,7 +22,7 @@ func (s *File) Zero(off, n int64) error {
 	if s.device {
 		return s.zeroDevice(off, n)
 	}
-	for end := min(off+n, s.size); off < end; {
+	for end := off + n; off < end; {
 		from, to, err := s.nextData(off, end)
 		if err != nil {
 			return err

@@ -20,14 +20,14 @@ type Clock struct {
 	mu     sync.Mutex
 	cut    int
 	syncs  bool // the cut counts Sync calls instead of writes
-	ops    int  // WriteAt, Zero and Truncate calls
+	ops    int  // WriteAt and Zero calls
 	synced int  // Sync calls
 	off    bool
 	stores uint64
 }
 
 // NewClock returns a clock that cuts the power at write number cut, counted
-// from 0 over all its stores. WriteAt, Zero and Truncate are writes. That
+// from 0 over all its stores. WriteAt and Zero are writes. That
 // write and everything after it is lost.
 func NewClock(cut int) *Clock { return &Clock{cut: cut} }
 
@@ -77,7 +77,7 @@ func (c *Clock) tick(sync bool) error {
 // alone.
 func (c *Clock) Store(base []byte) *Cutter { return c.store(base, false) }
 
-// Log is Store, but writes past its end make it longer, and it has Truncate.
+// Log is Store, but writes past its end make it longer.
 func (c *Clock) Log(base []byte) *Cutter { return c.store(base, true) }
 
 func (c *Clock) store(base []byte, grows bool) *Cutter {
@@ -184,28 +184,6 @@ func (d *Cutter) change(off, n int64, fill func(dst []byte, at int64)) error {
 		pos += k
 	}
 	d.size = max(d.size, off+n)
-	return nil
-}
-
-// Truncate changes the length of a log. What was cut off reads as zeros when
-// the log grows again.
-func (d *Cutter) Truncate(size int64) error {
-	d.clock.mu.Lock()
-	defer d.clock.mu.Unlock()
-	if !d.grows {
-		return fmt.Errorf("%w: the length is fixed", store.ErrRange)
-	}
-	if err := d.clock.tick(false); err != nil {
-		return err
-	}
-	for pos := size; pos < d.size; {
-		num, in := pos/sectorSize, pos%sectorSize
-		v := append([]byte(nil), d.sector(num)...)
-		clear(v[in:])
-		d.pending[num] = append(d.pending[num], v)
-		pos += sectorSize - in
-	}
-	d.size = size
 	return nil
 }
 

@@ -3,7 +3,6 @@ package storetest
 import (
 	"bytes"
 	"errors"
-	"io"
 	"syscall"
 	"testing"
 
@@ -118,25 +117,6 @@ func TestSyncClock(t *testing.T) {
 	}
 	if got := d.Survivor(1); !bytes.Equal(got[512:], sector('b')) {
 		t.Error("seed 1 lost the second sector")
-	}
-}
-
-func TestLogTruncate(t *testing.T) {
-	d := NewClock(10).Log([]byte("0123456789"))
-	must(t, d.Truncate(4))
-	if _, err := d.ReadAt(make([]byte, 1), 4); err != io.EOF {
-		t.Fatalf("read at the end: %v", err)
-	}
-	if got := string(d.Survivor(0)); got != "0123456789" {
-		t.Errorf("unsynced truncation survived seed 0: %q", got)
-	}
-	write(t, d, []byte("x"), 6)
-	must(t, d.Sync())
-	if got := string(d.Survivor(0)); got != "0123\x00\x00x" {
-		t.Errorf("%q", got)
-	}
-	if err := NewCutter(nil, 0).Truncate(0); !errors.Is(err, store.ErrRange) {
-		t.Errorf("fixed size: %v", err)
 	}
 }
 
