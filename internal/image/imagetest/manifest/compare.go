@@ -67,6 +67,7 @@ func (e *Entry) compare(g *Entry, ignore Ignore) []string {
 	check("device", e.Rdev == g.Rdev, e.Rdev, g.Rdev)
 	check("hard link", e.SameAs == g.SameAs, e.SameAs, g.SameAs)
 	check("error", e.Err == g.Err, e.Err, g.Err)
+	check("project", e.Project == g.Project, e.Project, g.Project)
 	check("verity digest", e.Verity == g.Verity, e.Verity, g.Verity)
 	check("xattrs", equalXattrs(e.Xattrs, g.Xattrs), e.Xattrs, g.Xattrs)
 	if e.Type != Dir || ignore&DirTimes == 0 {

@@ -58,7 +58,8 @@ type Entry struct {
 	Nonce     string  // hex; files and directories of an encrypted tree
 	Policy    *Policy // of an encrypted entry, nil when not known
 	Flags     uint32  // FS_IOC_GETFLAGS
-	Verity    string  // "algorithm:digest"
+	Project   uint32
+	Verity    string // "algorithm:digest"
 	Xattrs    map[string][]byte
 
 	// Data holds the ranges of a file that are not holes, as pairs of start
@@ -104,6 +105,7 @@ type entryJSON struct {
 	Nonce     string            `json:"nonce,omitempty"`
 	Policy    *Policy           `json:"policy,omitempty"`
 	Flags     string            `json:"flags,omitempty"`
+	Project   uint32            `json:"project,omitempty"`
 	Verity    string            `json:"verity,omitempty"`
 	Xattrs    map[string][]byte `json:"xattrs,omitempty"`
 	Data      [][2]int64        `json:"data,omitempty"`
@@ -117,7 +119,7 @@ func (e Entry) MarshalJSON() ([]byte, error) {
 	j := entryJSON{
 		Type: e.Type, Mode: fmt.Sprintf("%04o", e.Mode), UID: e.UID, GID: e.GID, Size: e.Size,
 		SHA256: e.SHA256, Ino: e.Ino, Nlink: e.Nlink, Mtime: e.Mtime.String(), Rdev: e.Rdev,
-		Encrypted: e.Encrypted, Nonce: e.Nonce, Policy: e.Policy, Verity: e.Verity,
+		Encrypted: e.Encrypted, Nonce: e.Nonce, Policy: e.Policy, Verity: e.Verity, Project: e.Project,
 		Xattrs: e.Xattrs, Data: e.Data, Err: e.Err,
 	}
 	if e.SameAs != "" {
@@ -145,7 +147,7 @@ func (e *Entry) UnmarshalJSON(b []byte) error {
 	*e = Entry{
 		Type: j.Type, UID: j.UID, GID: j.GID, Size: j.Size, SHA256: j.SHA256, Ino: j.Ino,
 		Nlink: j.Nlink, Rdev: j.Rdev, Encrypted: j.Encrypted, Nonce: j.Nonce, Policy: j.Policy,
-		Verity: j.Verity, Xattrs: j.Xattrs, Data: j.Data, Err: j.Err,
+		Verity: j.Verity, Project: j.Project, Xattrs: j.Xattrs, Data: j.Data, Err: j.Err,
 	}
 	if e.Path, err = join(j.Path, j.PathB64); err != nil {
 		return err
