@@ -248,8 +248,10 @@ type FS interface {
 	// it, and keeps id in it; the zero id removes both.
 	SetUnfinished(id [16]byte) error
 
-	// Unfinished returns the id, zero if the image is not marked.
+	// Unfinished returns the id, zero if the image is not marked; MarkOffset
+	// is where in the store those 16 bytes are.
 	Unfinished() [16]byte
+	MarkOffset() int64
 
 	// Residue calls f for each range of bytes that the filesystem does not
 	// use and that may hold remains of files: free blocks, free inode slots,

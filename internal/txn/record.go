@@ -32,12 +32,9 @@ func (m Method) String() string {
 	return "checksum"
 }
 
-// Tag tells the caller at recovery what a rewritten range is. txn does not
-// look into it.
-type Tag struct {
-	Ino  uint64
-	Lblk uint64
-}
+// Tag tells the caller at recovery what a rewritten range is and how its new
+// bytes are computed. txn does not look into it.
+type Tag [56]byte
 
 // Rewrite is a range of file contents with its new bytes.
 type Rewrite struct {
@@ -55,8 +52,8 @@ func Sums(dst, old []byte) []byte {
 	return dst
 }
 
-// A record is a sequence of entries. Each has a header of 32 bytes: u32 kind,
-// u32 length of the range, u64 offset, and the tag as two u64; then follow:
+// A record is a sequence of entries. Each has a header of 72 bytes: u32 kind,
+// u32 length of the range, u64 offset, and the tag; then follow:
 //
 //	entryData     the new bytes
 //	entryGuarded  the old bytes and the new bytes
@@ -66,7 +63,7 @@ const (
 	entryGuarded = 2
 	entrySums    = 3
 
-	entryHeaderLen = 32
+	entryHeaderLen = 16 + len(Tag{})
 	maxEntryLen    = 64 << 20
 )
 
@@ -81,8 +78,7 @@ func (e *entryHeader) encode(b *[entryHeaderLen]byte) {
 	le.PutUint32(b[0:], e.kind)
 	le.PutUint32(b[4:], e.size)
 	le.PutUint64(b[8:], uint64(e.off))
-	le.PutUint64(b[16:], e.tag.Ino)
-	le.PutUint64(b[24:], e.tag.Lblk)
+	copy(b[16:], e.tag[:])
 }
 
 func decodeEntryHeader(b *[entryHeaderLen]byte) entryHeader {
@@ -90,7 +86,7 @@ func decodeEntryHeader(b *[entryHeaderLen]byte) entryHeader {
 		kind: le.Uint32(b[0:]),
 		size: le.Uint32(b[4:]),
 		off:  int64(le.Uint64(b[8:])),
-		tag:  Tag{le.Uint64(b[16:]), le.Uint64(b[24:])},
+		tag:  Tag(b[16:]),
 	}
 }
 
@@ -153,14 +149,14 @@ func (r *recordReader) next(home int64) (entryHeader, []byte, error) {
 		return entryHeader{}, nil, io.EOF
 	}
 	var b [entryHeaderLen]byte
-	if r.left < entryHeaderLen {
+	if r.left < int64(entryHeaderLen) {
 		return entryHeader{}, nil, fmt.Errorf("%w: record cut short", ErrLogDamaged)
 	}
 	if _, err := io.ReadFull(r.r, b[:]); err != nil {
 		return entryHeader{}, nil, err
 	}
 	e := decodeEntryHeader(&b)
-	r.left -= entryHeaderLen
+	r.left -= int64(entryHeaderLen)
 	if e.kind < entryData || e.kind > entrySums || e.size > maxEntryLen || e.bodyLen() > r.left ||
 		e.off < 0 || e.off > home-int64(e.size) {
 		return entryHeader{}, nil, fmt.Errorf("%w: record entry", ErrLogDamaged)

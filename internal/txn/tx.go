@@ -208,13 +208,13 @@ func (t *Tx) writeEntries(w *recordWriter, guarded bool) error {
 func (t *Tx) recordLen(guarded bool) int64 {
 	var n int64
 	for _, s := range t.over.spans() {
-		n += entryHeaderLen + int64(len(s.data))
+		n += int64(entryHeaderLen) + int64(len(s.data))
 		if guarded {
 			n += int64(len(s.data))
 		}
 	}
 	for _, r := range t.rewrites {
-		n += entryHeaderLen
+		n += int64(entryHeaderLen)
 		if t.head.Method == Checksum {
 			n += int64(len(r.Sums))
 		} else {
@@ -270,3 +270,11 @@ func (t *Tx) Wipe() error {
 	}
 	return t.log.Sync()
 }
+
+// Scratch is a transaction that can only be dropped, for trying an edit.
+func Scratch(home store.Store) *Tx {
+	return &Tx{home: home, over: newOverlay(home), broken: errors.New("a scratch transaction cannot be committed")}
+}
+
+// Worked reports whether a Commit came after Begin.
+func (t *Tx) Worked() bool { return t.state.stage == stageWorking }

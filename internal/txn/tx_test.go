@@ -1,0 +1,285 @@
+package txn_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"fsenc/internal/store"
+	"fsenc/internal/store/storetest"
+	"fsenc/internal/txn"
+)
+
+const (
+	imageLen = 256 << 10
+	markOff  = 1024 + 512
+	dataOff  = 64 << 10 // contents lie from here on, metadata before
+)
+
+// invert is the contents' transformation of these tests: each byte on its own.
+func invert(dst, src []byte) {
+	for i := range src {
+		dst[i] = ^src[i]
+	}
+}
+
+func startImage() []byte {
+	img := make([]byte, imageLen)
+	for i := range img {
+		img[i] = byte(i * 7 >> 3)
+	}
+	clear(img[1024:2048])
+	return img
+}
+
+// script is a transaction of a few commits of mixed size; want collects what
+// the image must be after each.
+func script(home, log store.Store, m txn.Method, want *[][]byte) error {
+	h := txn.Header{ID: [16]byte{1, 2, 3}, MarkOff: markOff, Kind: "test", Method: m}
+	shadow := startImage()
+	keep := func() {
+		if want != nil {
+			*want = append(*want, bytes.Clone(shadow))
+		}
+	}
+	keep()
+	tx, err := txn.Create(home, log, h, []byte("the plan"))
+	if err != nil {
+		return err
+	}
+	write := func(p []byte, off int64) error {
+		copy(shadow[off:], p)
+		_, err := tx.WriteAt(p, off)
+		return err
+	}
+	if err := errors.Join(write(h.ID[:], markOff), tx.Begin([]byte{0})); err != nil {
+		return err
+	}
+	keep()
+	rng := rand.New(rand.NewPCG(1, 2))
+	for k := byte(1); k < 5; k++ {
+		for range rng.IntN(6) {
+			p := make([]byte, 1+rng.IntN(3000))
+			for i := range p {
+				p[i] = byte(rng.Uint32())
+			}
+			if err := write(p, 4096+rng.Int64N(dataOff-8192)); err != nil {
+				return err
+			}
+		}
+		for _, run := range rng.Perm(30)[:rng.IntN(8)] {
+			stageRun(tx, shadow, dataOff+int64(run)*4096, m)
+		}
+		if err := tx.Commit([]byte{k}); err != nil {
+			return err
+		}
+		keep()
+	}
+	if err := errors.Join(write(make([]byte, 16), markOff), tx.End([]byte{9})); err != nil {
+		return err
+	}
+	keep()
+	return tx.Wipe()
+}
+
+func stageRun(tx *txn.Tx, shadow []byte, off int64, m txn.Method) {
+	old := shadow[off:][:4096]
+	r := txn.Rewrite{Off: off, New: make([]byte, 4096)}
+	binary.LittleEndian.PutUint64(r.Tag[:], uint64(off))
+	if m == txn.Checksum {
+		r.Sums = txn.Sums(nil, old)
+	}
+	invert(r.New, old)
+	invert(old, old)
+	tx.Rewrite(r)
+}
+
+func complete(t *txn.Torn) error {
+	if off := int64(binary.LittleEndian.Uint64(t.Tag[:])); off != t.Off {
+		return fmt.Errorf("tag says %d, range is at %d", off, t.Off)
+	}
+	for i, old := range t.Old {
+		if old {
+			s := t.Cur[i*txn.SectorSize:][:txn.SectorSize]
+			invert(s, s)
+		}
+	}
+	return nil
+}
+
+func TestCommitsReachHome(t *testing.T) {
+	for _, m := range []txn.Method{txn.Checksum, txn.Journal} {
+		var want [][]byte
+		home := storetest.NewMem(startImage())
+		if err := script(home, storetest.NewClock(1<<30).Log(nil), m, &want); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(home.Bytes(), want[len(want)-1]) {
+			t.Errorf("%v: image differs from what was written", m)
+		}
+	}
+}
+
+// Each write and each sync is the last one once, with several choices of what
+// survives; recovery ends at a commit, and again ends there.
+func TestPowerLoss(t *testing.T) {
+	for _, m := range []txn.Method{txn.Checksum, txn.Journal} {
+		var want [][]byte
+		if err := script(storetest.NewMem(startImage()), storetest.NewClock(1<<30).Log(nil), m, &want); err != nil {
+			t.Fatal(err)
+		}
+		for _, clock := range []func(int) *storetest.Clock{storetest.NewClock, storetest.NewSyncClock} {
+			for k := 0; ; k++ {
+				c := clock(k)
+				home, log := c.Store(startImage()), c.Log(nil)
+				err := script(home, log, m, nil)
+				if !c.Cut() {
+					if err != nil {
+						t.Fatal(err)
+					}
+					break
+				}
+				for seed := range uint64(8) {
+					checkSurvivor(t, fmt.Sprintf("%v, cut %d, seed %d", m, k, seed), home.Survivor(seed), log.Survivor(seed), want)
+				}
+			}
+		}
+	}
+}
+
+func checkSurvivor(t *testing.T, name string, img, log []byte, want [][]byte) {
+	t.Helper()
+	home := storetest.NewMem(img)
+	tx, err := txn.Open(home, storetest.NewMem(log))
+	if errors.Is(err, txn.ErrLogDamaged) {
+		// The plan was not recorded yet, or the log is being wiped.
+		if !bytes.Equal(img, want[0]) && !bytes.Equal(img, want[len(want)-1]) {
+			t.Fatalf("%s: %v, but the image was touched", name, err)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	for range 2 {
+		if err := tx.Recover(complete); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
+	at := 0 // the commit that the position names
+	switch p := tx.Position(); {
+	case len(p) == 0:
+	case p[0] == 9:
+		at = len(want) - 1
+	default:
+		at = int(p[0]) + 1
+	}
+	if !bytes.Equal(img, want[at]) {
+		t.Fatalf("%s: image is not that of commit %d", name, at)
+	}
+}
+
+// A log that outlived its End is not replayed over an image that moved on.
+func TestStaleLog(t *testing.T) {
+	log := storetest.NewClock(1 << 30).Log(nil)
+	home := storetest.NewMem(startImage())
+	noWipe := &logThatKeeps{Store: log}
+	if err := script(home, noWipe, txn.Checksum, nil); err == nil {
+		t.Fatal("the log was wiped")
+	}
+	copy(home.Bytes()[markOff-100:], "the kernel was here")
+	moved := bytes.Clone(home.Bytes())
+	tx, err := txn.Open(home, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Recover(complete); err != nil || !tx.Finished() {
+		t.Fatalf("recover: %v, finished %v", err, tx.Finished())
+	}
+	if !bytes.Equal(home.Bytes(), moved) {
+		t.Error("a stale log was replayed")
+	}
+}
+
+// logThatKeeps refuses the header's erasure.
+type logThatKeeps struct{ store.Store }
+
+func (l *logThatKeeps) WriteAt(p []byte, off int64) (int, error) {
+	if off == 0 && len(p) > 0 && p[0] == 0 {
+		return 0, errors.New("kept")
+	}
+	return l.Store.WriteAt(p, off)
+}
+
+// The log and the image must belong together.
+func TestForeignImage(t *testing.T) {
+	c := storetest.NewSyncClock(5)
+	home, log := c.Store(startImage()), c.Log(nil)
+	if err := script(home, log, txn.Journal, nil); !errors.Is(err, txn.ErrUnfinished) {
+		t.Fatalf("got %v, want ErrUnfinished", err)
+	}
+	for name, img := range map[string][]byte{
+		"other size":  make([]byte, imageLen+512),
+		"unmarked":    startImage(),
+		"other mark":  bytes.Repeat([]byte{0x55}, imageLen),
+		"never begun": startImage(),
+	} {
+		before := bytes.Clone(img)
+		tx, err := txn.Open(storetest.NewMem(img), storetest.NewMem(log.Survivor(1)))
+		if err == nil {
+			err = tx.Recover(complete)
+		}
+		if !errors.Is(err, txn.ErrLogForeign) {
+			t.Errorf("%s: got %v, want ErrLogForeign", name, err)
+		}
+		if !bytes.Equal(img, before) {
+			t.Errorf("%s: image was written", name)
+		}
+	}
+}
+
+// Staged bytes never carry a neighbour's along further than their unit.
+func TestNoNeighboursInLog(t *testing.T) {
+	img := startImage()
+	copy(img[8192+128:], "SECRET NEIGHBOUR")
+	log := storetest.NewClock(1 << 30).Log(nil)
+	tx, err := txn.Create(storetest.NewMem(img), log, txn.Header{ID: [16]byte{1}, MarkOff: markOff}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.WriteAt(make([]byte, 128), 8192); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.WriteAt(make([]byte, 128), 8192+256); err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Commit(nil); err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(log.Survivor(1), []byte("NEIGHBOUR")) {
+		t.Error("the log holds bytes that were not written")
+	}
+}
+
+func FuzzOpen(f *testing.F) {
+	c := storetest.NewSyncClock(6)
+	home, log := c.Store(startImage()), c.Log(nil)
+	if err := script(home, log, txn.Checksum, nil); err == nil {
+		f.Fatal("not cut")
+	}
+	f.Add(log.Survivor(1))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		img := home.Survivor(1)
+		tx, err := txn.Open(storetest.NewMem(img), storetest.NewMem(b))
+		if err != nil {
+			return
+		}
+		if err := tx.Recover(complete); err != nil {
+			return
+		}
+	})
+}
