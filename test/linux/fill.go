@@ -28,6 +28,9 @@ type Tree struct {
 	// BigXattr is the size of the largest xattr value in bytes, 0 for what a
 	// block holds: larger values need ea_inode.
 	BigXattr int
+	// Triple puts a block where a block map of 1 KiB blocks needs a triple
+	// indirect block.
+	Triple bool
 	// Verity makes fs-verity files, Casefold folding directories.
 	Verity, Casefold bool
 	// Projects gives files and directories project ids.
@@ -158,9 +161,12 @@ func (f *filler) holes() {
 			f.piece(o, 2*i*bs, int(bs))
 		}
 	})
-	at("-far", func(o *os.File) { // doubly, with blocks of 1 KiB triply indirect
-		for _, off := range []int64{0, 13 * bs, 300 * bs, 5 << 20, 70 << 20} {
+	at("-far", func(o *os.File) { // doubly indirect
+		for _, off := range []int64{0, 13 * bs, 300 * bs, 5 << 20} {
 			f.piece(o, off, int(bs)/2)
+		}
+		if f.Triple {
+			f.piece(o, 70<<20, int(bs)/2)
 		}
 	})
 	at("-truncated", func(o *os.File) { // an old tail beyond the end in the last block

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"fsenc/internal/image/imagetest/manifest"
+	"fsenc/test/linux"
 )
 
 // Every row can be made, filled and checked, and holds every type of inode.
@@ -25,5 +26,30 @@ func TestBuild(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The virtual machine has the features that its rows are about.
+func TestBuildVM(t *testing.T) {
+	_, trees := BuildVM(t, VMRows)
+	var projects, digests, folding int
+	for _, tree := range trees {
+		for _, e := range tree {
+			if e.Err != "" {
+				t.Errorf("%q: %s", e.Path, e.Err)
+			}
+			if e.Project != 0 {
+				projects++
+			}
+			if e.Verity != "" {
+				digests++
+			}
+			if e.Flags&linux.FlagCasefold != 0 {
+				folding++
+			}
+		}
+	}
+	if projects < 4 || digests < 10 || folding < 6 {
+		t.Errorf("%d inodes with a project, %d with verity, %d folding directories", projects, digests, folding)
 	}
 }

@@ -39,6 +39,8 @@ func (r Row) with(change func(*Row)) Row {
 
 func bigXattr(size int) func(*Row) { return func(r *Row) { r.Tree.BigXattr = size } }
 
+func triple(r *Row) { r.Tree.Triple = true }
+
 func populated(r *Row) { r.Populate, r.Tree.NotMounted = true, true }
 
 func hash(algorithm, flags string) func(*Row) {
@@ -61,13 +63,13 @@ var Rows = []Row{
 	row("nocsum", 64, 4096, "^metadata_csum,uninit_bg"),
 	row("nocsum0", 64, 4096, "^metadata_csum,^uninit_bg"),
 	row("ext2ish", 64, 4096, "^has_journal,^extent,^metadata_csum,^64bit,^flex_bg,^huge_file,^dir_nlink,^extra_isize,^uninit_bg"),
-	row("ext3ish", 64, 1024, "^extent,^64bit,^flex_bg"),
+	row("ext3ish", 64, 1024, "^extent,^64bit,^flex_bg").with(triple),
 	row("i128", 64, 4096, "", "-I", "128"),
-	row("i128x", 64, 1024, "^metadata_csum,^extent,^64bit", "-I", "128"),
+	row("i128x", 64, 1024, "^metadata_csum,^extent,^64bit", "-I", "128").with(triple),
 	row("i512", 64, 4096, "inline_data", "-I", "512"),
 	row("i1024", 64, 4096, "inline_data,ea_inode", "-I", "1024").with(bigXattr(9000)),
 	row("inl", 64, 4096, "inline_data"),
-	row("inl1k", 64, 1024, "inline_data,^extent,^64bit"),
+	row("inl1k", 64, 1024, "inline_data,^extent,^64bit").with(triple),
 	row("d1k", 32, 1024, "inline_data").with(populated),
 	row("d1k512", 32, 1024, "inline_data", "-I", "512").with(populated),
 	row("big", 256, 4096, "bigalloc", "-C", "16384"),

@@ -235,7 +235,7 @@ func (k keyJSON) key() (Key, error) {
 
 // entries returns the entries of a top with paths from the root.
 func (t *topJSON) entries() ([]Entry, error) {
-	if err := resolve(t.Entries); err != nil {
+	if err := Complete(t.Entries); err != nil {
 		return nil, err
 	}
 	for i := range t.Entries {

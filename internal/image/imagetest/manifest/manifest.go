@@ -216,8 +216,9 @@ func Sort(entries []Entry) {
 	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(a.Path, b.Path) })
 }
 
-// resolve fills the entries that are further names of an inode.
-func resolve(entries []Entry) error {
+// Complete fills the entries that are further names of an inode, after the
+// list was read from JSON.
+func Complete(entries []Entry) error {
 	first := make(map[string]*Entry, len(entries))
 	for i := range entries {
 		if entries[i].SameAs == "" {
@@ -246,7 +247,7 @@ func Decode(b []byte) ([]Entry, error) {
 	if err := json.Unmarshal(b, &entries); err != nil {
 		return nil, err
 	}
-	return entries, resolve(entries)
+	return entries, Complete(entries)
 }
 
 // equalXattrs ignores a nil map against an empty one.
