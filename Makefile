@@ -1,0 +1,59 @@
+# make build   the program, static, as bin/fsenc
+# make demo    encrypt a directory of a sample image, before and after
+# make test    everything; installs Debian packages that tests need, if it may
+# The rest is for those who work on fsenc.
+
+GO ?= go
+export CGO_ENABLED ?= 0
+
+STATICCHECK = $(GO) tool -modfile=tools/go.mod staticcheck
+
+# What has goroutines, and is quick enough for the race detector.
+RACE = ./cmd/... ./internal/convert/... ./internal/crypt ./internal/extract/... ./internal/keystore/... \
+	./internal/secret/... ./internal/store/... ./internal/tree/... ./internal/txn/...
+
+# The packages with assembly.
+ASSEMBLY = ./internal/crypt/...
+
+.PHONY: build demo test test-unit test-kernel test-crash bench lint generate clean deps
+
+build:
+	$(GO) build -trimpath -ldflags='-s -w' -o bin/fsenc .
+
+demo: build
+	test/demo/run bin/fsenc
+
+test: deps test-unit test-kernel test-crash
+
+# The tests that need neither root nor a mount.
+test-unit:
+	$(GO) test $$($(GO) list ./... | grep -v /test/)
+	$(GO) test -tags purego $(ASSEMBLY)
+	CGO_ENABLED=1 $(GO) test -race $(RACE)
+	GOARCH=arm64 $(GO) vet ./...
+
+# The kernel as judge: loop mounts, a virtual machine, Debian's fscrypt.
+test-kernel:
+	$(GO) test -timeout 40m ./test/...
+
+# Cuts the power at every write of a conversion and recovers.
+test-crash:
+	test/power-cut
+
+bench:
+	test/bench/run
+
+lint:
+	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "not formatted: $$out"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) vet -tags purego ./...
+	$(STATICCHECK) ./...
+
+generate:
+	$(GO) generate ./...
+
+deps:
+	test/install-deps
+
+clean:
+	rm -rf bin .cache
