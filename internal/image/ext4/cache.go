@@ -1,0 +1,109 @@
+package ext4
+
+import (
+	"fmt"
+	"sync"
+
+	"fsenc/internal/store"
+)
+
+const (
+	// pageSize is the unit of the cache in bytes. It is larger than a block so
+	// that one read brings in the neighbours of an inode, which a walk wants next.
+	pageSize = 16 << 10
+
+	// pagesPerGeneration bounds the cache to 8 MiB in two generations.
+	pagesPerGeneration = 256
+)
+
+// pageCache keeps recently used metadata of a store. Writes go through it, so
+// what it holds always equals the store. It is safe for concurrent use.
+//
+// A page that is read moves to the young generation; when that is full it
+// becomes the old one, and what was not read since is forgotten.
+type pageCache struct {
+	s store.Store
+
+	mu    sync.Mutex
+	young map[int64][]byte // by offset/pageSize
+	old   map[int64][]byte
+}
+
+func newPageCache(s store.Store) *pageCache {
+	return &pageCache{s: s, young: make(map[int64][]byte)}
+}
+
+// readAt fills buf from the bytes at off.
+func (c *pageCache) readAt(buf []byte, off int64) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(buf) > 0 {
+		page, err := c.page(off / pageSize)
+		if err != nil {
+			return err
+		}
+		in := int(off % pageSize)
+		if in >= len(page) {
+			return fmt.Errorf("read at %d: past the end of the image", off)
+		}
+		n := copy(buf, page[in:])
+		buf, off = buf[n:], off+int64(n)
+	}
+	return nil
+}
+
+// page returns page n, with the lock held. The last one may be short.
+func (c *pageCache) page(n int64) ([]byte, error) {
+	if p, ok := c.young[n]; ok {
+		return p, nil
+	}
+	p, ok := c.old[n]
+	if !ok {
+		off := n * pageSize
+		p = make([]byte, max(0, min(pageSize, c.s.Size()-off)))
+		if err := readFull(c.s, p, off); err != nil {
+			return nil, err
+		}
+	}
+	if len(c.young) >= pagesPerGeneration {
+		c.old, c.young = c.young, make(map[int64][]byte, pagesPerGeneration)
+	}
+	c.young[n] = p
+	return p, nil
+}
+
+// writeAt writes p to the store and to the pages that are in memory.
+func (c *pageCache) writeAt(p []byte, off int64) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, err := c.s.WriteAt(p, off); err != nil {
+		return err
+	}
+	for n := off / pageSize; n*pageSize < off+int64(len(p)); n++ {
+		page, ok := c.young[n]
+		if !ok {
+			if page, ok = c.old[n]; !ok {
+				continue
+			}
+		}
+		if start := n * pageSize; start >= off {
+			copy(page, p[start-off:])
+		} else {
+			copy(page[off-start:], p)
+		}
+	}
+	return nil
+}
+
+// readFull reads len(p) bytes; the end of the store is an error only if it
+// comes before them.
+func readFull(s store.Store, p []byte, off int64) error {
+	n, err := s.ReadAt(p, off)
+	if n == len(p) {
+		return nil
+	}
+	if err == nil {
+		return fmt.Errorf("read at %d: %d of %d bytes", off, n, len(p))
+	}
+	return fmt.Errorf("read at %d: %w", off, err)
+}

@@ -1,0 +1,161 @@
+package ext4
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"fsenc/internal/image"
+	"fsenc/internal/store"
+)
+
+// Options tell what an image is opened for.
+type Options struct {
+	// Write asks for edits. What fsenc does not know, or what has to be
+	// recovered first, is then refused before anything is touched.
+	Write bool
+
+	// AllowUnfinished opens an image that carries the mark of an interrupted
+	// conversion.
+	AllowUnfinished bool
+
+	// AllowDirty opens for reading what needs recovery. What is read may be
+	// old: the journal is not looked into.
+	AllowDirty bool
+}
+
+// FS is an open ext4 filesystem. It implements image.FS.
+type FS struct {
+	s     store.Store
+	cache *pageCache
+	write bool
+
+	sb      *super
+	geo     geometry
+	bs      int    // block size in bytes
+	hasCsum bool   // metadata_csum
+	seed    uint32 // of every checksum but the superblock's
+
+	journal journalState
+
+	mu        sync.Mutex // guards groups, groupRoom and system
+	groups    map[uint32]*group
+	groupRoom int
+	system    []blockRange
+
+	quotas []*quotaFile // loaded with the first charge
+	now    func() time.Time
+}
+
+// Open reads and verifies the superblock of the filesystem that s holds, and
+// decides whether it can be read or written. Errors wrap image.ErrUnknown,
+// ErrUnsupported, ErrCorrupt, ErrNeedsRecovery, ErrInUse or ErrUnfinished.
+func Open(s store.Store, o Options) (*FS, error) {
+	sb, err := readSuper(s)
+	if err != nil {
+		return nil, err
+	}
+	if err := sb.verify(); err != nil {
+		return nil, err
+	}
+	if err := sb.checkFeatures(o.Write); err != nil {
+		return nil, err
+	}
+	if sb.hasIncompat(incompatUnfinished) && !o.AllowUnfinished {
+		return nil, image.ErrUnfinished
+	}
+	fs := &FS{
+		s: s, cache: newPageCache(s), write: o.Write, sb: sb,
+		bs: sb.blockSize(), hasCsum: sb.hasRO(roMetadataCsum), seed: sb.checksumSeed(),
+		groups: make(map[uint32]*group), groupRoom: groupsInMemory(sb.blockSize()), now: time.Now,
+	}
+	if fs.geo, err = newGeometry(sb, s.Size()); err != nil {
+		return nil, err
+	}
+	if err := fs.checkState(o); err != nil {
+		return nil, err
+	}
+	return fs, nil
+}
+
+// readSuper reads the primary superblock and checks that it is one.
+func readSuper(s store.Store) (*super, error) {
+	sb := &super{raw: make([]byte, superSize)}
+	if s.Size() < superOffset+superSize {
+		return nil, image.ErrUnknown
+	}
+	if err := readFull(s, sb.raw, superOffset); err != nil {
+		return nil, err
+	}
+	if sb.u16(offMagic) != superMagic {
+		return nil, image.ErrUnknown
+	}
+	if sb.u32(offRevLevel) != 1 {
+		return nil, fmt.Errorf("%w: ext2 revision %d", image.ErrUnsupported, sb.u32(offRevLevel))
+	}
+	if sb.u32(offCreatorOS) == creatorHurd {
+		return nil, fmt.Errorf("%w: made by the Hurd", image.ErrUnsupported)
+	}
+	return sb, nil
+}
+
+// verify checks the checksum of the superblock and the fields that decide how
+// the rest of it is read.
+func (sb *super) verify() error {
+	if sb.hasRO(roMetadataCsum) {
+		if got, want := sb.u32(offSuperChecksum), superChecksum(sb.raw); got != want {
+			return check(false, "checksum %#x, want %#x", got, want)
+		}
+	}
+	if v := sb.raw[offEncryptionLevel]; v != 0 {
+		return fmt.Errorf("%w: encryption level %d", image.ErrUnsupported, v)
+	}
+	return sb.checkSizes()
+}
+
+// readBlock fills buf, one block, from block p.
+func (fs *FS) readBlock(p image.Pblk, buf []byte) error {
+	if !fs.validBlock(p) {
+		return fs.corrupt("block number", 0, p, "the filesystem has %d blocks", fs.geo.blocks)
+	}
+	return fs.cache.readAt(buf[:fs.bs], int64(p)*int64(fs.bs))
+}
+
+// writeBlock stages buf, one block, as block p.
+func (fs *FS) writeBlock(p image.Pblk, buf []byte) error {
+	if !fs.validBlock(p) {
+		return fs.corrupt("block number", 0, p, "the filesystem has %d blocks", fs.geo.blocks)
+	}
+	return fs.cache.writeAt(buf[:fs.bs], int64(p)*int64(fs.bs))
+}
+
+// ReadBlocks fills p, whole blocks, from block at on.
+func (fs *FS) ReadBlocks(p []byte, at image.Pblk) error {
+	if err := fs.checkRange(len(p), at); err != nil {
+		return err
+	}
+	return readFull(fs.s, p, int64(at)*int64(fs.bs))
+}
+
+// WriteBlocks stages p, whole blocks, from block at on.
+func (fs *FS) WriteBlocks(p []byte, at image.Pblk) error {
+	if err := fs.checkRange(len(p), at); err != nil {
+		return err
+	}
+	return fs.cache.writeAt(p, int64(at)*int64(fs.bs))
+}
+
+// checkRange verifies that n bytes from block at on are whole blocks of the
+// filesystem.
+func (fs *FS) checkRange(n int, at image.Pblk) error {
+	if n%fs.bs != 0 {
+		panic("ext4: not a whole number of blocks")
+	}
+	if !fs.validBlock(at) || uint64(n/fs.bs) > fs.geo.blocks-uint64(at) {
+		return fs.corrupt("block number", 0, at, "the filesystem has %d blocks", fs.geo.blocks)
+	}
+	return nil
+}
+
+// Root returns the inode number of the root directory.
+func (fs *FS) Root() image.Ino { return inoRoot }
