@@ -85,10 +85,12 @@ func TestManifest(t *testing.T) {
 		"xattr":     func(e *manifest.Entry) { e.Xattrs = map[string][]byte{"user.x": nil} },
 		"encrypted": func(e *manifest.Entry) { e.Encrypted = !e.Encrypted },
 		"flags":     func(e *manifest.Entry) { e.Flags ^= 0x10 },
+		"nonce":     func(e *manifest.Entry) { e.Nonce = "00" },
+		"project":   func(e *manifest.Entry) { e.Project = 7 },
 		"same":      func(e *manifest.Entry) { e.SameAs = "x" }, "error": func(e *manifest.Entry) { e.Err = "x" },
 	}
 	for what, change := range changes {
-		at := slices.IndexFunc(again, func(e manifest.Entry) bool { return e.Type == manifest.File && e.SameAs == "" })
+		at := slices.IndexFunc(again, func(e manifest.Entry) bool { return e.Type == manifest.File && e.SameAs == "" && e.Encrypted })
 		old := again[at]
 		change(&again[at])
 		if diff := manifest.Compare(m.Entries, again, 0); len(diff) != 1 {

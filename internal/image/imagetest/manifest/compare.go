@@ -1,6 +1,10 @@
 package manifest
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
 
 // Ignore tells Compare what may differ.
 type Ignore uint
@@ -9,12 +13,14 @@ type Ignore uint
 const (
 	// Inos: inode numbers, as after a copy.
 	Inos Ignore = 1 << iota
-	// Encryption: the encrypted mark, nonce, policy and flags.
+	// Encryption: the encrypted mark, nonce and policy.
 	Encryption
 	// DirTimes: the times of directories.
 	DirTimes
 	// Ranges: which ranges of a file are holes.
 	Ranges
+	// Flags: what FS_IOC_GETFLAGS gives, and projects: archives have none.
+	Flags
 )
 
 // flagMask are the flags that describe encryption or the way the filesystem
@@ -67,7 +73,6 @@ func (e *Entry) compare(g *Entry, ignore Ignore) []string {
 	check("device", e.Rdev == g.Rdev, e.Rdev, g.Rdev)
 	check("hard link", e.SameAs == g.SameAs, e.SameAs, g.SameAs)
 	check("error", e.Err == g.Err, e.Err, g.Err)
-	check("project", e.Project == g.Project, e.Project, g.Project)
 	check("verity digest", e.Verity == g.Verity, e.Verity, g.Verity)
 	check("xattrs", equalXattrs(e.Xattrs, g.Xattrs), e.Xattrs, g.Xattrs)
 	if e.Type != Dir || ignore&DirTimes == 0 {
@@ -79,27 +84,29 @@ func (e *Entry) compare(g *Entry, ignore Ignore) []string {
 	if ignore&Ranges == 0 && e.Data != nil && g.Data != nil {
 		check("data ranges", fmt.Sprint(e.Data) == fmt.Sprint(g.Data), e.Data, g.Data)
 	}
-	diff = append(diff, e.compareEncryption(g, ignore)...)
+	if ignore&Flags == 0 {
+		check("project", e.Project == g.Project, e.Project, g.Project)
+		check("flags", e.Flags == 0 || g.Flags == 0 || (e.Flags^g.Flags)&^flagMask == 0,
+			fmt.Sprintf("%#x", e.Flags), fmt.Sprintf("%#x", g.Flags))
+	}
+	if ignore&Encryption == 0 {
+		check("encrypted", e.Encrypted == g.Encrypted, e.Encrypted, g.Encrypted)
+		check("nonce", e.Nonce == "" || g.Nonce == "" || e.Nonce == g.Nonce, e.Nonce, g.Nonce)
+		check("policy", e.Policy == nil || g.Policy == nil || e.Policy.Raw == g.Policy.Raw, e.Policy, g.Policy)
+	}
 	return diff
 }
 
-func (e *Entry) compareEncryption(g *Entry, ignore Ignore) []string {
-	var diff []string
-	mask := uint32(flagMask)
-	if ignore&Encryption == 0 {
-		mask &^= 0x800
-		if e.Encrypted != g.Encrypted {
-			diff = append(diff, fmt.Sprintf("%q: encrypted is %v, want %v", e.Path, g.Encrypted, e.Encrypted))
-		}
-		if e.Nonce != "" && g.Nonce != "" && e.Nonce != g.Nonce {
-			diff = append(diff, fmt.Sprintf("%q: nonce is %s, want %s", e.Path, g.Nonce, e.Nonce))
-		}
-		if e.Policy != nil && g.Policy != nil && e.Policy.Raw != g.Policy.Raw {
-			diff = append(diff, fmt.Sprintf("%q: policy is %s, want %s", e.Path, g.Policy.Raw, e.Policy.Raw))
-		}
-	}
-	if e.Flags != 0 && g.Flags != 0 && (e.Flags^g.Flags)&^mask != 0 {
-		diff = append(diff, fmt.Sprintf("%q: flags are %#x, want %#x", e.Path, g.Flags, e.Flags))
-	}
-	return diff
+// Without returns the entries that are not one of paths nor below one.
+func Without(entries []Entry, paths ...string) []Entry {
+	return slices.DeleteFunc(slices.Clone(entries), func(e Entry) bool {
+		return slices.ContainsFunc(paths, func(p string) bool { return within(e.Path, p) })
+	})
 }
+
+// Below returns the entry at path and all below it.
+func Below(entries []Entry, path string) []Entry {
+	return slices.DeleteFunc(slices.Clone(entries), func(e Entry) bool { return !within(e.Path, path) })
+}
+
+func within(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
