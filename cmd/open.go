@@ -1,0 +1,120 @@
+package cmd
+
+import (
+	"errors"
+	"fmt"
+
+	"fsenc/internal/image"
+	"fsenc/internal/image/probe"
+	"fsenc/internal/partition"
+	"fsenc/internal/store"
+)
+
+// opened is an image at hand.
+type opened struct {
+	path string
+	file *store.File
+	home store.Store // the part of the file that the filesystem lies in
+	fs   image.FS
+}
+
+// Close gives the lock back.
+func (o *opened) Close() {
+	// Nothing is cached here: whoever wrote has called Sync.
+	_ = o.file.Close()
+}
+
+// openImage opens the filesystem of an image. For writing it proves as far as
+// it can that nobody else uses the image.
+func (a *app) openImage(path string, o probe.Options) (*opened, error) {
+	img, err := a.openStore(path, o.Write)
+	if err != nil {
+		return nil, err
+	}
+	if img.fs, err = a.probe(img, o); err != nil {
+		img.Close()
+		return nil, err
+	}
+	return img, nil
+}
+
+// openStore opens the file and finds the part that the filesystem lies in.
+func (a *app) openStore(path string, write bool) (*opened, error) {
+	a.image = path
+	if err := a.checkUse(path, write); err != nil {
+		return nil, err
+	}
+	open := store.OpenFile
+	if a.forced("in-use") {
+		open = store.OpenForced
+	}
+	f, err := open(path, write)
+	if errors.Is(err, store.ErrLocked) || errors.Is(err, store.ErrInUse) {
+		return nil, refuse("in-use", err)
+	}
+	if err != nil {
+		return nil, plainOpenError(path, err)
+	}
+	img := &opened{path: path, file: f, home: f}
+	if img.home, err = a.window(f); err != nil {
+		img.Close()
+		return nil, err
+	}
+	return img, nil
+}
+
+// plainOpenError drops the "open PATH" of package os: the report names the
+// image anyway.
+func plainOpenError(path string, err error) error {
+	return fmt.Errorf("%s: %w", path, unwrapPath(err))
+}
+
+// checkUse asks the kernel who else has the image. A reader only gets a
+// warning: what it sees may be half written.
+func (a *app) checkUse(path string, write bool) error {
+	unproven, err := store.InUse(path)
+	for _, what := range unproven {
+		a.verbose("not proven to be unused: %s", what)
+	}
+	switch {
+	case !errors.Is(err, store.ErrInUse):
+		return nil // opening the file will tell what is wrong with it
+	case !write:
+		a.note("warning: %v: what is shown may be half written", err)
+		return nil
+	case a.forced("in-use"):
+		a.warn("%v: overridden", err)
+		return nil
+	}
+	return refuse("in-use", err)
+}
+
+// window finds the filesystem inside a disk image by the global flags.
+func (a *app) window(f store.Store) (store.Store, error) {
+	if a.flags.partition != "" {
+		return partition.Open(f, a.flags.partition)
+	}
+	off, size := int64(a.flags.offset), int64(a.flags.size)
+	if off == 0 && size == 0 {
+		return f, nil
+	}
+	if off >= f.Size() || size > f.Size()-off {
+		return nil, usagef("--offset %d and --size %d reach beyond the %d bytes of the image", off, size, f.Size())
+	}
+	if size == 0 {
+		size = f.Size() - off
+	}
+	return store.Section(f, off, size), nil
+}
+
+// probe opens the filesystem and explains what else there is if it is none.
+func (a *app) probe(img *opened, o probe.Options) (image.FS, error) {
+	fs, err := probe.Open(img.home, o)
+	if err == nil || !errors.Is(err, image.ErrUnknown) {
+		return fs, err
+	}
+	if what := partition.Explain(img.home); what != "" {
+		return nil, fmt.Errorf("%w: this is %s", image.ErrUnknown, what)
+	}
+	return nil, err
+}

@@ -1,0 +1,168 @@
+package survey
+
+import (
+	"errors"
+	"fmt"
+
+	"fsenc/internal/crypt"
+	"fsenc/internal/crypt/policy"
+	"fsenc/internal/image"
+)
+
+// maxTried bounds how many names and files of a directory a trial looks at.
+const maxTried = 256
+
+// proof is how many known bits have to come out right for a key to be proven.
+const proof = 32
+
+// Trial is what came of trying a key on a directory. Padding is known
+// plaintext: behind a name and behind the end of a file there are zeros.
+type Trial struct {
+	Names    int // decoded, all padding being zeros
+	BadNames int
+	Tails    int // last blocks of files decoded, zeros behind the end
+	BadTails int
+	bits     int // of known plaintext that came out right
+}
+
+// Proven reports whether the key is certainly the right one.
+func (t Trial) Proven() bool { return t.bits >= proof && t.BadNames == 0 && t.BadTails == 0 }
+
+// Wrong reports whether the key is certainly not the right one.
+func (t Trial) Wrong() bool { return t.BadNames+t.BadTails > 0 && t.bits < proof }
+
+// Add adds up two trials of one key.
+func (t *Trial) Add(o Trial) {
+	t.Names += o.Names
+	t.BadNames += o.BadNames
+	t.Tails += o.Tails
+	t.BadTails += o.BadTails
+	t.bits += o.bits
+}
+
+// trying is a trial under way.
+type trying struct {
+	fs  image.FS
+	key *crypt.MasterKey
+	vol crypt.Volume
+	res Trial
+}
+
+// Try decodes names of an encrypted directory, and last blocks of files in it,
+// with a key. A key that cannot be used at all, too short or not the one that
+// the policy names, is an error.
+func Try(fs image.FS, key *crypt.MasterKey, dir image.Ino) (Trial, error) {
+	sb := fs.Super()
+	t := &trying{fs: fs, key: key, vol: crypt.Volume{UUID: sb.UUID, BlockSize: sb.BlockSize}}
+	c, err := contextOf(fs, dir)
+	if err != nil {
+		return Trial{}, err
+	}
+	names, err := key.Names(c, uint64(dir), t.vol)
+	if err != nil {
+		return Trial{}, err
+	}
+	defer names.Close()
+	left := maxTried
+	err = fs.ReadDir(dir, func(e image.Dirent) error {
+		t.name(names, e.Name)
+		if e.Type == image.TypeRegular {
+			if err := t.tail(c.Policy, e.Ino); err != nil {
+				return err
+			}
+		}
+		if left--; left == 0 {
+			return errEnough
+		}
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return t.res, err
+}
+
+// errEnough ends a scan.
+var errEnough = errors.New("enough")
+
+// contextOf reads the context of an encrypted inode.
+func contextOf(fs image.FS, ino image.Ino) (policy.Context, error) {
+	raw, err := fs.Context(ino)
+	if err != nil {
+		return policy.Context{}, err
+	}
+	if raw == nil {
+		return policy.Context{}, fmt.Errorf("inode %d has no encryption context", ino)
+	}
+	c, err := policy.ParseContext(raw)
+	if err != nil {
+		return c, fmt.Errorf("inode %d: %w", ino, err)
+	}
+	return c, nil
+}
+
+func (t *trying) name(names *crypt.Names, stored []byte) {
+	plain, err := names.CheckName(nil, stored)
+	if err != nil {
+		t.res.BadNames++
+		return
+	}
+	t.res.Names++
+	t.res.bits += 8 * (len(stored) - len(plain))
+}
+
+// tail decodes the last block of a file if it has bytes behind the end.
+// A damaged file says nothing about the key.
+func (t *trying) tail(dir policy.Policy, ino image.Ino) error {
+	attr, err := t.fs.Stat(ino)
+	bs := int64(t.vol.BlockSize)
+	if err != nil || !attr.Encrypted || attr.Inline || attr.Size <= 0 || attr.Size%bs == 0 {
+		return ignoreDamage(err)
+	}
+	c, err := contextOf(t.fs, ino)
+	if err != nil || c.Policy != dir {
+		return ignoreDamage(err)
+	}
+	last := image.Lblk(attr.Size / bs)
+	extents, err := t.fs.DataExtents(ino)
+	if err != nil {
+		return ignoreDamage(err)
+	}
+	for _, e := range extents {
+		if last >= e.Lblk && uint64(last-e.Lblk) < e.Len {
+			return t.block(c, ino, last, e.Pblk+image.Pblk(last-e.Lblk), int(attr.Size%bs))
+		}
+	}
+	return nil
+}
+
+func ignoreDamage(err error) error {
+	if errors.Is(err, image.ErrCorrupt) || errors.Is(err, image.ErrNotExist) || errors.Is(err, policy.ErrContext) {
+		return nil
+	}
+	return err
+}
+
+// block decodes one block and looks at the bytes from end on.
+func (t *trying) block(c policy.Context, ino image.Ino, lblk image.Lblk, at image.Pblk, end int) error {
+	cipher, err := t.key.Contents(c, uint64(ino), t.vol)
+	if err != nil {
+		return err
+	}
+	defer cipher.Close()
+	b := make([]byte, t.vol.BlockSize)
+	defer clear(b)
+	if err := t.fs.ReadBlocks(b, at); err != nil {
+		return err
+	}
+	cipher.DecryptBlocks(b, b, uint64(lblk))
+	for _, x := range b[end:] {
+		if x != 0 {
+			t.res.BadTails++
+			return nil
+		}
+	}
+	t.res.Tails++
+	t.res.bits += 8 * (len(b) - end)
+	return nil
+}
