@@ -49,3 +49,6 @@ func (r *ivRule) run(index uint64) uint64 {
 	}
 	return 1<<32 - uint64(uint32(index)+r.offset)
 }
+
+// short is the IV of the modes that take 16 bytes.
+func (v *iv) short() *[16]byte { return (*[16]byte)(v[:16]) }

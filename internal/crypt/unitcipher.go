@@ -3,14 +3,16 @@ package crypt
 import (
 	"fmt"
 
+	"fsenc/internal/crypt/modes/adiantum"
 	"fsenc/internal/crypt/modes/cbc"
+	"fsenc/internal/crypt/modes/sm4xts"
 	"fsenc/internal/crypt/modes/xts"
 	"fsenc/internal/crypt/policy"
 )
 
 // unitCipher is a contents mode under one key, over many data units a call.
-// init replaces the key; where the mode allows it without allocating. The IV
-// goes by value, so that it need not be on the heap.
+// init replaces the key; the AES modes do so without allocating. The IV goes by
+// value, so that it need not be on the heap.
 type unitCipher interface {
 	init(key []byte) error
 	encrypt(dst, src []byte, unitSize int, first iv)
@@ -24,6 +26,10 @@ func newUnitCipher(m policy.Mode) (unitCipher, error) {
 		return new(aesXTS), nil
 	case policy.ModeAES128CBC:
 		return new(aesCBC), nil
+	case policy.ModeSM4XTS:
+		return new(sm4XTS), nil
+	case policy.ModeAdiantum:
+		return new(adiantumUnits), nil
 	}
 	return nil, fmt.Errorf("%w: %v is no contents mode", policy.ErrInvalid, m)
 }
@@ -34,11 +40,11 @@ func (a *aesXTS) init(key []byte) error { return a.c.Init(key) }
 func (a *aesXTS) wipe()                 { a.c.Wipe() }
 
 func (a *aesXTS) encrypt(dst, src []byte, unitSize int, first iv) {
-	a.c.EncryptUnits(dst, src, unitSize, (*[16]byte)(first[:16]))
+	a.c.EncryptUnits(dst, src, unitSize, first.short())
 }
 
 func (a *aesXTS) decrypt(dst, src []byte, unitSize int, first iv) {
-	a.c.DecryptUnits(dst, src, unitSize, (*[16]byte)(first[:16]))
+	a.c.DecryptUnits(dst, src, unitSize, first.short())
 }
 
 type aesCBC struct{ c cbc.Cipher }
@@ -47,9 +53,53 @@ func (a *aesCBC) init(key []byte) error { return a.c.Init(key) }
 func (a *aesCBC) wipe()                 { a.c.Wipe() }
 
 func (a *aesCBC) encrypt(dst, src []byte, unitSize int, first iv) {
-	a.c.EncryptUnits(dst, src, unitSize, (*[16]byte)(first[:16]))
+	a.c.EncryptUnits(dst, src, unitSize, first.short())
 }
 
 func (a *aesCBC) decrypt(dst, src []byte, unitSize int, first iv) {
-	a.c.DecryptUnits(dst, src, unitSize, (*[16]byte)(first[:16]))
+	a.c.DecryptUnits(dst, src, unitSize, first.short())
+}
+
+type sm4XTS struct{ c *sm4xts.Cipher }
+
+func (a *sm4XTS) init(key []byte) (err error) {
+	a.wipe()
+	a.c, err = sm4xts.New(key)
+	return err
+}
+
+func (a *sm4XTS) wipe() {
+	if a.c != nil {
+		a.c.Wipe()
+	}
+}
+
+func (a *sm4XTS) encrypt(dst, src []byte, unitSize int, first iv) {
+	a.c.EncryptUnits(dst, src, unitSize, first.short())
+}
+
+func (a *sm4XTS) decrypt(dst, src []byte, unitSize int, first iv) {
+	a.c.DecryptUnits(dst, src, unitSize, first.short())
+}
+
+type adiantumUnits struct{ c *adiantum.Cipher }
+
+func (a *adiantumUnits) init(key []byte) (err error) {
+	a.wipe()
+	a.c, err = adiantum.New(key)
+	return err
+}
+
+func (a *adiantumUnits) wipe() {
+	if a.c != nil {
+		a.c.Wipe()
+	}
+}
+
+func (a *adiantumUnits) encrypt(dst, src []byte, unitSize int, first iv) {
+	a.c.EncryptUnits(dst, src, unitSize, (*[adiantum.TweakSize]byte)(&first))
+}
+
+func (a *adiantumUnits) decrypt(dst, src []byte, unitSize int, first iv) {
+	a.c.DecryptUnits(dst, src, unitSize, (*[adiantum.TweakSize]byte)(&first))
 }
