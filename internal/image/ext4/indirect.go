@@ -2,6 +2,7 @@ package ext4
 
 import (
 	"fmt"
+	"slices"
 
 	"fsenc/internal/image"
 )
@@ -83,7 +84,7 @@ func (fs *FS) setBlockMap(in *inode, exts []image.Extent, pool *treePool) error 
 			return fmt.Errorf("%w: a block map to block %d", image.ErrUnsupported, x.Pblk)
 		}
 	}
-	w := &mapWriter{fs: fs, pool: pool, exts: exts}
+	w := &mapWriter{fs: fs, pool: pool, exts: slices.Clone(exts)} // it is consumed
 	var slots [iblockSize]byte
 	lblk := uint64(0)
 	for i := range mapSlots {

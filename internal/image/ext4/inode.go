@@ -60,6 +60,7 @@ const (
 // Numbers of reserved inodes.
 const (
 	inoRoot    image.Ino = 2
+	inoResize  image.Ino = 7
 	inoJournal image.Ino = 8
 )
 

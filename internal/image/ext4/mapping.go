@@ -67,9 +67,10 @@ func (fs *FS) walkMap(in *inode, from, to image.Lblk) (*mapWalk, error) {
 	if err := walk(); err != nil {
 		return nil, err
 	}
-	if fs.write {
+	if fs.write && in.ino != inoResize {
 		// What is edited must be what it seems: a block that the bitmap calls
-		// free, or that holds metadata, would be overwritten.
+		// free, or that holds metadata, would be overwritten. Only the resize
+		// inode maps metadata, the blocks kept for more descriptors.
 		if err := fs.checkOwned(m); err != nil {
 			return nil, err
 		}
