@@ -34,7 +34,7 @@ type keyFlags struct {
 // registerRaw adds the flags of raw master keys.
 func (k *keyFlags) registerRaw(f *pflag.FlagSet) {
 	f.StringArrayVar(&k.files, "key-file", nil, "read a master key from `FILE`, - is stdin; may be repeated")
-	f.StringVar(&k.encoding, "key-encoding", "raw", "what key files hold: `raw|hex|base64`")
+	f.StringVar(&k.encoding, "key-encoding", "raw", "`ENCODING` of the keys: raw, hex or base64")
 	f.IntVar(&k.fd, "key-fd", -1, "read a master key from the open descriptor `N`")
 	f.BoolVar(&k.hwWrapped, "hw-wrapped", false, "the key is a hardware-wrapped key in its raw form")
 }
