@@ -65,6 +65,9 @@ func (t *Tree) dirNames(n Node) (*dirNames, error) {
 		d.cipher, d.err = t.dirCipher(n.Ino)
 		d.err = n.wrap(d.err)
 	}
+	if d.encrypted && d.cipher == nil {
+		return d, nil // not kept: its key may come
+	}
 	if len(t.oldest) == maxCachedDirs {
 		t.evict(t.oldest[0])
 		t.oldest = t.oldest[1:]
