@@ -1,0 +1,204 @@
+package crash
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"fsenc/internal/image/imagetest/manifest"
+	"fsenc/test/linux"
+	"fsenc/test/mkimage"
+)
+
+// logSuffix is what the conversion's log is called beside the image.
+const logSuffix = ".fsenc"
+
+// TestPowerCutAtEveryWrite kills the program at every write, truncation and
+// sync of encrypt-dir and of decrypt-dir. Each time a kernel that is shown the
+// image as it is refuses it or sees the tree as it should be; resume and undo
+// both end with that tree, and e2fsck has nothing to say.
+func TestPowerCutAtEveryWrite(t *testing.T) {
+	mkimage.NeedRoot(t)
+	j := newJudge(t)
+	plain := filepath.Join(t.TempDir(), "plain.img")
+	j.make(t, plain)
+	j.want = j.see(t, plain)
+
+	encrypted := filepath.Join(t.TempDir(), "encrypted.img")
+	copyFile(t, plain, encrypted)
+	j.must(t, "encrypt-dir", encrypted, "/secret", "--key-file", j.keyFile, "--yes")
+
+	for verb, base := range map[string]string{"encrypt-dir": plain, "decrypt-dir": encrypted} {
+		for n := 0; ; n++ {
+			image := filepath.Join(t.TempDir(), "work.img")
+			copyFile(t, base, image)
+			killed, err := runUntil(n, image, j.program, verb, image, "/secret", "--key-file", j.keyFile, "--yes", "--non-interactive")
+			if err != nil {
+				t.Fatalf("%s, call %d: %v", verb, n, err)
+			}
+			if !killed {
+				break
+			}
+			j.cuts++
+			j.judge(t, fmt.Sprintf("%s killed at call %d", verb, n), image)
+			for _, f := range []string{image, image + logSuffix} {
+				os.Remove(f)
+			}
+		}
+	}
+	t.Logf("%d cuts; the kernel refused the image after %d and saw the right tree after %d; every resume and undo ended with the right tree",
+		j.cuts, j.refused, j.cuts-j.refused)
+	if j.cuts < 20 {
+		t.Errorf("only %d cuts: the program's writes were not counted", j.cuts)
+	}
+}
+
+type judge struct {
+	program, keyFile string
+	key              []byte
+	want             []manifest.Entry
+	good             map[[32]byte]bool // images judged before
+	cuts, refused    int
+}
+
+func newJudge(t *testing.T) *judge {
+	t.Helper()
+	j := &judge{program: filepath.Join(t.TempDir(), "fsenc"), keyFile: filepath.Join(t.TempDir(), "key"), good: make(map[[32]byte]bool)}
+	build := exec.Command("go", "build", "-o", j.program, "fsenc")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build fsenc: %v\n%s", err, out)
+	}
+	sum := sha256.Sum256([]byte("crash"))
+	j.key = append(sum[:], sum[:]...)
+	j.key[0] ^= 1 // halves of an XTS key must differ
+	if err := os.WriteFile(j.keyFile, j.key, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return j
+}
+
+// make builds a small image with a little of everything.
+func (j *judge) make(t *testing.T, image string) {
+	t.Helper()
+	small := mkimage.Make(t, mkimage.Row{Name: "small", Size: 8 << 20, Args: []string{"-b", "1024", "-O", "encrypt,inline_data", "-N", "256", "-J", "size=1"}})
+	mkimage.Mounted(t, small, true, func(dir string) {
+		at := func(name string) string { return filepath.Join(dir, "secret", name) }
+		check := func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		check(os.MkdirAll(at("sub/deeper"), 0o755))
+		for i, n := range []int{0, 10, 1024, 5000, 300_000} {
+			check(os.WriteFile(at(fmt.Sprintf("hush-%d", i)), []byte(strings.Repeat(linux.MarkContents, n/20+1)[:n]), 0o640))
+		}
+		for i := range 30 {
+			check(os.WriteFile(at(fmt.Sprintf("sub/hush with a longer name %d", i)), nil, 0o600))
+		}
+		check(os.Symlink("whisper", at("sub/link")))
+		check(os.Symlink(strings.Repeat("whisper/", 20), at("sub/long link")))
+		check(os.Link(at("hush-3"), at("sub/deeper/hard")))
+		check(os.WriteFile(filepath.Join(dir, "outside"), []byte("stays"), 0o644))
+	})
+	copyFile(t, small, image)
+}
+
+func (j *judge) must(t *testing.T, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(j.program, append(args, "--non-interactive")...).CombinedOutput(); err != nil {
+		t.Fatalf("fsenc %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
+// see returns what the kernel shows with the key. An image that it refuses
+// gives nil.
+func (j *judge) see(t *testing.T, image string) []manifest.Entry {
+	t.Helper()
+	m, err := linux.MountImage(image, t.TempDir(), "ext4", true, "")
+	if err != nil {
+		return nil
+	}
+	defer func() {
+		if err := m.Unmount(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if _, err := linux.AddKey(m.Dir, j.key); err != nil {
+		t.Fatal(err)
+	}
+	return mkimage.Walk(t, m.Dir)
+}
+
+func (j *judge) judge(t *testing.T, when, image string) {
+	t.Helper()
+	if tree := j.see(t, image); tree == nil {
+		j.refused++
+	} else {
+		j.same(t, when+", as it is", tree)
+	}
+	log := image + logSuffix
+	for _, verb := range []string{"resume", "undo"} {
+		again := filepath.Join(t.TempDir(), "again.img")
+		copyFile(t, image, again)
+		if _, err := os.Stat(log); err == nil {
+			copyFile(t, log, again+logSuffix)
+		}
+		out, err := exec.Command(j.program, verb, again, "--key-file", j.keyFile, "--yes", "--non-interactive").CombinedOutput()
+		if err != nil && !strings.Contains(string(out), "no unfinished conversion") {
+			t.Fatalf("%s: %s: %v\n%s", when, verb, err, out)
+		}
+		if _, err := os.Stat(again + logSuffix); err == nil {
+			t.Errorf("%s: %s leaves a log", when, verb)
+		}
+		j.clean(t, when+", then "+verb, again)
+		os.Remove(again)
+	}
+}
+
+func (j *judge) clean(t *testing.T, when, image string) {
+	t.Helper()
+	b, err := os.ReadFile(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(b[1024:2048]) // the superblock has the time of the last write
+	sum := sha256.Sum256(b)
+	if j.good[sum] {
+		return
+	}
+	if out, err := mkimage.Check(image); err != nil {
+		t.Fatalf("%s: %v\n%s", when, err, out)
+	}
+	j.same(t, when, j.see(t, image))
+	j.good[sum] = true
+}
+
+func (j *judge) same(t *testing.T, when string, tree []manifest.Entry) {
+	t.Helper()
+	diff := manifest.Compare(j.want, tree, manifest.Encryption)
+	for i, d := range diff {
+		if i < 10 {
+			t.Errorf("%s: %s", when, d)
+		}
+	}
+	if len(diff) > 0 {
+		t.FailNow()
+	}
+}
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	b, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(to, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,111 @@
+package golden
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"fsenc/internal/image/imagetest"
+	"fsenc/internal/image/imagetest/manifest"
+	"fsenc/test/linux"
+)
+
+var program string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "fsenc-golden-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	program = filepath.Join(dir, "fsenc")
+	build := exec.Command("go", "build", "-o", program, "fsenc")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	code := 1
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build fsenc: %v\n%s", err, out)
+	} else {
+		code = m.Run()
+	}
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// With its keys every image is extracted to the tree that the kernel saw:
+// names, types, modes, owners, times, xattrs, links and contents. Reading
+// leaves the image alone. Needs root, for owners and device nodes.
+func TestExtract(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Fatal("this test makes device nodes: run it as root")
+	}
+	for _, name := range sound(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := imagetest.Manifest(t, name)
+			img := imagetest.Golden(t, name)
+			dir := t.TempDir()
+			args := []string{"--non-interactive", "extract", img, "/", "-C", dir}
+			for i, k := range m.Keys {
+				file := filepath.Join(t.TempDir(), fmt.Sprint(i))
+				if err := os.WriteFile(file, k.MasterKey, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				args = append(args, "--key-file", file)
+			}
+			if out, err := exec.Command(program, args...).CombinedOutput(); err != nil {
+				t.Fatalf("extract: %v\n%s", err, out)
+			}
+			got, err := linux.Walk(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			compare(t, m, got)
+			raw, err := os.ReadFile(img)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if imagetest.Sum(raw) != m.SHA256 {
+				t.Error("reading changed the image")
+			}
+		})
+	}
+}
+
+// compare leaves out what the manifest does not tell of: directories of the
+// root that are no tops, and the root itself.
+func compare(t *testing.T, m *manifest.Golden, got []manifest.Entry) {
+	t.Helper()
+	want := manifest.Without(m.Entries, "lost+found")
+	if want[0].Path == "." {
+		want = want[1:]
+	}
+	known := make(map[string]bool)
+	for _, e := range want {
+		top, _, _ := strings.Cut(e.Path, "/")
+		known[top] = true
+	}
+	var rest []manifest.Entry
+	for _, e := range got {
+		if top, _, _ := strings.Cut(e.Path, "/"); known[top] {
+			rest = append(rest, e)
+		}
+	}
+	ignore := manifest.Inos | manifest.Encryption | manifest.Ranges | manifest.Flags
+	for i, d := range manifest.Compare(withoutVerity(want), withoutVerity(rest), ignore) {
+		if i == 20 {
+			t.Fatal("and further differences")
+		}
+		t.Error(d)
+	}
+}
+
+// withoutVerity drops digests: a copy is an ordinary file.
+func withoutVerity(tree []manifest.Entry) []manifest.Entry {
+	for i := range tree {
+		tree[i].Verity = ""
+	}
+	return tree
+}
