@@ -117,3 +117,7 @@ func (fs *FS) Unfinished() [16]byte {
 	}
 	return fs.sb.unfinishedID()
 }
+
+// MarkOffset is where the 16 bytes of the id lie, in bytes from the start of
+// the image.
+func (fs *FS) MarkOffset() int64 { return superOffset + offUnfinishedID }

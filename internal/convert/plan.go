@@ -1,0 +1,123 @@
+package convert
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"fsenc/internal/crypt/policy"
+	"fsenc/internal/image"
+)
+
+// Op is what a conversion does.
+type Op uint8
+
+// The operations.
+const (
+	Encrypt Op = 1
+	Decrypt Op = 2
+)
+
+// String is the word that logs and messages use.
+func (o Op) String() string {
+	if o == Decrypt {
+		return "decrypt"
+	}
+	return "encrypt"
+}
+
+// Top is a directory that a conversion starts from.
+type Top struct {
+	Path string
+	Ino  image.Ino
+}
+
+// Plan is a conversion before it is begun: a value that is equal for equal
+// images, but for Seed.
+type Plan struct {
+	Op   Op
+	Tops []Top
+
+	// Policies are the ones the tree has when encrypted: what Encrypt gives
+	// it, or what Decrypt found at each top.
+	Policies []policy.Policy
+
+	// Wipe: zero what may hold remains of the plaintext afterwards.
+	Wipe bool
+
+	// Seed keys the nonces.
+	Seed [32]byte
+
+	Totals Totals
+
+	blockSize int
+	items     []item
+}
+
+// Totals is what a plan covers.
+type Totals struct {
+	Files, Dirs, Links, Others uint64
+	Bytes                      int64 // of contents to be rewritten
+	Names                      uint64
+	Skipped                    uint64 // already as wanted
+	NeedBytes                  int64  // upper bound of what will be allocated
+	FreeBytes                  int64
+}
+
+// Inodes is the number of inodes that will change.
+func (p *Plan) Inodes() int { return len(p.items) }
+
+// item is one inode to convert.
+type item struct {
+	ino    image.Ino
+	kind   image.FileType
+	policy uint8 // index into Plan.Policies
+}
+
+// ErrRefused is wrapped by the error that lists what cannot be converted.
+var ErrRefused = errors.New("cannot be converted")
+
+// Refusal is one thing that cannot be converted.
+type Refusal struct {
+	Path string
+	Ino  image.Ino
+	Why  string
+	// Check names what --force takes to override it, empty if nothing does.
+	Check string
+}
+
+func (r Refusal) String() string {
+	return fmt.Sprintf("%s: inode %d: %s", r.Path, r.Ino, r.Why)
+}
+
+// RefusedError lists what stands in the way of a plan. It wraps ErrRefused.
+type RefusedError struct {
+	Refusals []Refusal // the first maxRefusals
+	Total    int
+}
+
+// maxRefusals bounds the list that a plan keeps.
+const maxRefusals = 1000
+
+func (e *RefusedError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s", e.Refusals[0])
+	if e.Total > 1 {
+		fmt.Fprintf(&b, " (and %d more)", e.Total-1)
+	}
+	return b.String()
+}
+
+func (e *RefusedError) Unwrap() error { return ErrRefused }
+
+// Check is the word for --force that overrides all refusals, empty if there is
+// none that does.
+func (e *RefusedError) Check() string {
+	check := e.Refusals[0].Check
+	for _, r := range e.Refusals {
+		if r.Check != check {
+			return ""
+		}
+	}
+	return check
+}

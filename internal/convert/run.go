@@ -1,0 +1,268 @@
+package convert
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+
+	"fsenc/internal/crypt"
+	"fsenc/internal/crypt/policy"
+	"fsenc/internal/image"
+	"fsenc/internal/image/probe"
+	"fsenc/internal/store"
+	"fsenc/internal/txn"
+)
+
+// Direction is where Run moves the boundary.
+type Direction int
+
+// Forward finishes the conversion, Back undoes it.
+const (
+	Forward Direction = iota
+	Back
+)
+
+// Progress is what a running conversion reports.
+type Progress struct {
+	Phase      string // "convert", "undo", "wipe"
+	Items      uint64 // inodes done
+	TotalItems uint64
+	Bytes      int64 // of contents written by this run
+	TotalBytes int64
+}
+
+// Conversion is a plan bound to an image, a log and keys.
+type Conversion struct {
+	tx     *txn.Tx
+	fs     image.FS
+	sb     image.Super
+	vol    crypt.Volume
+	keys   *crypt.Keyring
+	plan   *Plan
+	nonces nonces
+	pos    position
+	limits limits
+	arena  []byte
+	bytes  int64
+	report func(Progress)
+}
+
+// method chooses how contents are protected: by checksums where every sector
+// of a torn data unit can be computed on its own, which XTS allows; with the
+// other modes a sector depends on its neighbours, so the new bytes are logged.
+func method(policies []policy.Policy) txn.Method {
+	for _, p := range policies {
+		if p.Contents != policy.ModeAES256XTS && p.Contents != policy.ModeSM4XTS {
+			return txn.Journal
+		}
+	}
+	return txn.Checksum
+}
+
+// Begin records the plan in log and marks the image. After an error that
+// wraps txn.ErrUnfinished the way on is Resume; after any other the image is as
+// it was.
+func Begin(home, log store.Store, p *Plan, keys *crypt.Keyring) (*Conversion, error) {
+	if _, err := rand.Read(p.Seed[:]); err != nil {
+		return nil, err
+	}
+	m := method(p.Policies)
+	h := txn.Header{Kind: p.Op.String(), Method: m, Plaintext: p.Op == Decrypt}
+	tx, fs, err := begin(home, log, h, p.marshal())
+	if err != nil {
+		return nil, err
+	}
+	return newConversion(tx, fs, p, keys, position{}), nil
+}
+
+// begin makes the log and sets the mark.
+func begin(home, log store.Store, h txn.Header, plan []byte) (*txn.Tx, image.FS, error) {
+	fs, err := probe.Open(home, probe.Options{Write: true})
+	if err != nil {
+		return nil, nil, err
+	}
+	if _, err := rand.Read(h.ID[:]); err != nil {
+		return nil, nil, err
+	}
+	h.UUID, h.MarkOff = fs.Super().UUID, fs.MarkOffset()
+	tx, err := txn.Create(home, log, h, plan)
+	if err != nil {
+		return nil, nil, err
+	}
+	if fs, err = probe.Open(tx, probe.Options{Write: true}); err != nil {
+		return nil, nil, err
+	}
+	if err := fs.SetUnfinished(h.ID); err != nil {
+		return nil, nil, err
+	}
+	if err := fs.Flush(); err != nil {
+		return nil, nil, err
+	}
+	if err := tx.Begin(position{}.encode()); err != nil {
+		return nil, nil, err
+	}
+	return tx, fs, nil
+}
+
+func newConversion(tx *txn.Tx, fs image.FS, p *Plan, keys *crypt.Keyring, pos position) *Conversion {
+	sb := fs.Super()
+	return &Conversion{
+		tx: tx, fs: fs, sb: sb, keys: keys, plan: p, pos: pos,
+		vol:    crypt.Volume{UUID: sb.UUID, BlockSize: sb.BlockSize},
+		nonces: nonces{p.Seed},
+		limits: defaultLimits,
+		report: func(Progress) {},
+	}
+}
+
+// Plan is what is being done.
+func (c *Conversion) Plan() *Plan { return c.plan }
+
+// OnProgress sets what is called after each commit.
+func (c *Conversion) OnProgress(f func(Progress)) { c.report = f }
+
+// Run moves the boundary to one end and finishes: wipes, clears the mark and
+// the log's contents. The caller then removes the log. An interruption is
+// honoured between commits; any error wraps txn.ErrUnfinished, and Resume
+// goes on from there.
+func (c *Conversion) Run(ctx context.Context, d Direction) error {
+	for !c.atEnd(d) {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("%w: %w", txn.ErrUnfinished, err)
+		}
+		if err := c.batch(d); err != nil {
+			return unfinished(err)
+		}
+		c.tell(d)
+	}
+	if d == Forward && c.plan.Wipe {
+		if err := c.wipe(ctx); err != nil {
+			return unfinished(err)
+		}
+	}
+	return end(c.tx, c.fs)
+}
+
+func unfinished(err error) error {
+	if errors.Is(err, txn.ErrUnfinished) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", txn.ErrUnfinished, err)
+}
+
+// end clears the mark, and then what the log says.
+func end(tx *txn.Tx, fs image.FS) error {
+	if err := fs.SetUnfinished([16]byte{}); err != nil {
+		return unfinished(err)
+	}
+	if err := fs.Flush(); err != nil {
+		return unfinished(err)
+	}
+	if err := tx.End(tx.Position()); err != nil {
+		return err
+	}
+	return tx.Wipe()
+}
+
+func (c *Conversion) atEnd(d Direction) bool {
+	if d == Back {
+		return c.pos.item == 0 && !c.pos.active
+	}
+	return c.pos.item == uint64(len(c.plan.items))
+}
+
+func (c *Conversion) tell(d Direction) {
+	p := Progress{Phase: "convert", Items: c.pos.item, TotalItems: uint64(len(c.plan.items)),
+		Bytes: c.bytes, TotalBytes: c.plan.Totals.Bytes}
+	if d == Back {
+		p.Phase = "undo"
+	}
+	c.report(p)
+}
+
+// batch stages as much as fits and commits it.
+func (c *Conversion) batch(d Direction) error {
+	b := c.newBatch()
+	pos := c.pos
+	for !b.full() && c.tx.StagedBytes() < c.limits.staged && !c.atEnd(d) {
+		if err := c.step(d, b); err != nil {
+			c.tx.Discard()
+			c.pos = pos
+			return err
+		}
+	}
+	if err := c.transform(b); err != nil {
+		c.tx.Discard()
+		c.pos = pos
+		return err
+	}
+	if err := c.fs.Flush(); err != nil {
+		return err
+	}
+	c.pos.down = d == Back
+	return c.tx.Commit(c.pos.encode())
+}
+
+// step stages the next item, or as much of it as fits.
+func (c *Conversion) step(d Direction, b *batch) error {
+	if !c.pos.active {
+		c.enter(d)
+	}
+	it := c.plan.items[c.pos.item]
+	from, to, err := c.forms(it)
+	if err != nil {
+		return fmt.Errorf("inode %d: %w", it.ino, err)
+	}
+	done := true
+	if it.kind == image.TypeRegular {
+		done, err = c.stepFile(d, b, it, from, to)
+	} else if c.pos.isNew == (d == Back) {
+		err = c.convertMeta(it, pick(d, from, to), pick(d, to, from))
+	}
+	if err != nil {
+		return fmt.Errorf("inode %d: %w", it.ino, err)
+	}
+	if done {
+		c.leave(d)
+	}
+	return nil
+}
+
+// enter puts the boundary into the next item of the direction.
+func (c *Conversion) enter(d Direction) {
+	c.pos.active = true
+	c.pos.isNew, c.pos.lblk = false, 0
+	if d == Back {
+		c.pos.item--
+		c.pos.isNew, c.pos.lblk = true, ^uint64(0)
+	}
+}
+
+// leave takes the boundary out of an item that is done.
+func (c *Conversion) leave(d Direction) {
+	c.pos.active, c.pos.isNew, c.pos.lblk = false, false, 0
+	if d == Forward {
+		c.pos.item++
+	}
+}
+
+// forms tells the old and the new form of the item under way. The inode still
+// has the one that it was entered with; the other comes from the plan.
+func (c *Conversion) forms(it item) (from, to form, err error) {
+	stored, err := c.storedForm(it.ino)
+	if err != nil {
+		return nil, nil, err
+	}
+	if c.pos.isNew {
+		return c.oldForm(it), stored, nil
+	}
+	return stored, c.newForm(it), nil
+}
+
+func pick(d Direction, forward, back form) form {
+	if d == Forward {
+		return forward
+	}
+	return back
+}

@@ -1,0 +1,251 @@
+package convert
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+
+	"fsenc/internal/crypt"
+	"fsenc/internal/crypt/policy"
+	"fsenc/internal/feature"
+	"fsenc/internal/image"
+)
+
+// OutsideLinks is the word for --force that accepts files with names outside
+// of the tree.
+const OutsideLinks = "outside-links"
+
+// Options of a plan.
+type Options struct {
+	Keys *crypt.Keyring
+	// Wipe zeroes what may hold remains of the plaintext.
+	Wipe bool
+	// OutsideLinks accepts files that also have a name outside of the tree.
+	OutsideLinks bool
+}
+
+// PlanEncrypt reads the trees at tops and plans to encrypt them with pol. It
+// writes nothing.
+//
+// The error wraps feature.ErrNotSetUp, policy.ErrInvalid, crypt.ErrNoKey,
+// ErrRefused, image.ErrNoSpace or image.ErrCorrupt.
+func PlanEncrypt(ctx context.Context, fs image.FS, tops []Top, pol policy.Policy, o Options) (*Plan, error) {
+	if err := feature.Require(fs.Super(), pol); err != nil {
+		return nil, err
+	}
+	if _, err := o.Keys.For(pol); err != nil {
+		return nil, err
+	}
+	p := &Plan{Op: Encrypt, Tops: tops, Policies: []policy.Policy{pol}, Wipe: o.Wipe}
+	s := newScanner(ctx, fs, p, o)
+	for _, t := range tops {
+		if err := s.encryptTop(t); err != nil {
+			return nil, fmt.Errorf("plan encryption of %s: %w", t.Path, err)
+		}
+	}
+	return s.finish()
+}
+
+// PlanDecrypt reads the encrypted trees at tops and plans to decrypt them.
+func PlanDecrypt(ctx context.Context, fs image.FS, tops []Top, o Options) (*Plan, error) {
+	p := &Plan{Op: Decrypt, Tops: tops}
+	s := newScanner(ctx, fs, p, o)
+	for _, t := range tops {
+		if err := s.decryptTop(t); err != nil {
+			return nil, fmt.Errorf("plan decryption of %s: %w", t.Path, err)
+		}
+	}
+	return s.finish()
+}
+
+// scanner walks the trees of a plan.
+type scanner struct {
+	ctx  context.Context
+	fs   image.FS
+	sb   image.Super
+	vol  crypt.Volume
+	plan *Plan
+	opt  Options
+
+	refused RefusedError
+	dirs    map[image.Ino]bool
+	linked  map[image.Ino]*linkCount
+	claimed claims
+
+	files  []placed
+	links  []item
+	folded []item // directories, children before parents
+}
+
+// placed is a file with the place of its first block.
+type placed struct {
+	item
+	at image.Pblk
+}
+
+// linkCount compares the names seen with the link count.
+type linkCount struct {
+	seen, want uint32
+	path       string
+}
+
+func newScanner(ctx context.Context, fs image.FS, p *Plan, o Options) *scanner {
+	sb := fs.Super()
+	p.blockSize = sb.BlockSize
+	return &scanner{
+		ctx: ctx, fs: fs, sb: sb, plan: p, opt: o,
+		vol:     crypt.Volume{UUID: sb.UUID, BlockSize: sb.BlockSize},
+		dirs:    make(map[image.Ino]bool),
+		linked:  make(map[image.Ino]*linkCount),
+		claimed: make(claims),
+	}
+}
+
+func (s *scanner) refuse(p string, ino image.Ino, check, format string, a ...any) {
+	s.refused.Total++
+	if len(s.refused.Refusals) < maxRefusals {
+		s.refused.Refusals = append(s.refused.Refusals, Refusal{Path: p, Ino: ino, Check: check, Why: fmt.Sprintf(format, a...)})
+	}
+}
+
+// finish puts the list in order and decides.
+func (s *scanner) finish() (*Plan, error) {
+	if err := s.checkLinks(); err != nil {
+		return nil, err
+	}
+	if s.refused.Total > 0 {
+		return nil, &s.refused
+	}
+	slices.SortFunc(s.files, func(a, b placed) int {
+		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.ino, b.ino))
+	})
+	p := s.plan
+	p.items = make([]item, 0, len(s.files)+len(s.links)+len(s.folded))
+	for _, f := range s.files {
+		p.items = append(p.items, f.item)
+	}
+	p.items = append(append(p.items, s.links...), s.folded...)
+	p.Totals.FreeBytes = s.sb.FreeBytes
+	if p.Totals.NeedBytes > p.Totals.FreeBytes {
+		return nil, fmt.Errorf("%w: the conversion may take %d bytes, %d are free",
+			image.ErrNoSpace, p.Totals.NeedBytes, p.Totals.FreeBytes)
+	}
+	return p, nil
+}
+
+// cost adds what an edit will allocate; an impossible edit is refused.
+func (s *scanner) cost(p string, ino image.Ino, n int64, err error) error {
+	if err == nil {
+		s.plan.Totals.NeedBytes += n
+		return nil
+	}
+	if errors.Is(err, image.ErrCorrupt) || errors.Is(err, image.ErrNeedsRecovery) {
+		return fmt.Errorf("%s: %w", p, err)
+	}
+	s.refuse(p, ino, "", "%v", err)
+	return nil
+}
+
+// child stats an entry and checks what holds for every tree.
+func (s *scanner) child(e image.Dirent, p string) (image.Attr, error) {
+	a, err := s.fs.Stat(e.Ino)
+	if err != nil {
+		return a, fmt.Errorf("%s: %w", p, err)
+	}
+	if e.Type != image.TypeUnknown && e.Type != a.Type {
+		return a, fmt.Errorf("%s: %w", p, &image.CorruptError{What: "directory entry", Ino: e.Ino,
+			Why: fmt.Sprintf("says %s, the inode is a %s", e.Type, a.Type)})
+	}
+	if a.Reserved {
+		return a, fmt.Errorf("%s: %w", p, &image.CorruptError{What: "directory entry", Ino: e.Ino,
+			Why: "names an inode of the filesystem itself"})
+	}
+	if !a.Type.Encrypts() && a.Encrypted {
+		s.refuse(p, e.Ino, "", "a %s marked as encrypted: run fsenc fsck", a.Type)
+	}
+	return a, nil
+}
+
+// enterDir guards against directories that are reached twice.
+func (s *scanner) enterDir(p string, ino image.Ino) error {
+	if err := s.ctx.Err(); err != nil {
+		return err
+	}
+	if s.dirs[ino] {
+		return fmt.Errorf("%s: %w", p, &image.CorruptError{What: "directory tree", Ino: ino, Why: "directory reached twice"})
+	}
+	s.dirs[ino] = true
+	return nil
+}
+
+// firstName reports whether this is the first name seen of a file.
+func (s *scanner) firstName(a image.Attr, p string) bool {
+	if a.Links <= 1 {
+		return true
+	}
+	l := s.linked[a.Ino]
+	if l == nil {
+		s.linked[a.Ino] = &linkCount{seen: 1, want: a.Links, path: p}
+		return true
+	}
+	l.seen++
+	return false
+}
+
+// checkLinks deals with files that have names outside of the trees.
+func (s *scanner) checkLinks() error {
+	outside := make(map[image.Ino]*linkCount)
+	for ino, l := range s.linked {
+		if l.seen < l.want {
+			outside[ino] = l
+		}
+	}
+	if len(outside) == 0 {
+		return nil
+	}
+	return s.fs.Inodes(func(a image.Attr, err error) error {
+		if err != nil || a.Type != image.TypeDirectory || a.Reserved && a.Ino != s.fs.Root() || s.dirs[a.Ino] {
+			return nil
+		}
+		return s.fs.ReadDir(a.Ino, func(e image.Dirent) error {
+			l := outside[e.Ino]
+			switch {
+			case l == nil:
+			case a.Encrypted:
+				s.refuse(l.path, e.Ino, "", "has another name in the encrypted directory of inode %d", a.Ino)
+			case !s.opt.OutsideLinks:
+				s.refuse(l.path, e.Ino, OutsideLinks, "has another name, %q, in the directory of inode %d outside of the tree", e.Name, a.Ino)
+			}
+			return nil
+		})
+	})
+}
+
+// mapped accounts for the contents of a regular file and remembers it.
+func (s *scanner) mapped(a image.Attr, p string, policyIndex uint8) error {
+	f := placed{item: item{ino: a.Ino, kind: image.TypeRegular, policy: policyIndex}}
+	s.plan.Totals.Files++
+	if !a.Inline {
+		data, err := s.fs.DataExtents(a.Ino)
+		if err != nil {
+			return fmt.Errorf("%s: %w", p, err)
+		}
+		for i, x := range data {
+			if i == 0 {
+				f.at = x.Pblk
+			}
+			if !s.claimed.add(x.Pblk, x.Len) {
+				return fmt.Errorf("%s: %w", p, &image.CorruptError{What: "block mapping", Ino: a.Ino, Pblk: x.Pblk,
+					Why: "blocks that another file of the tree maps too"})
+			}
+			s.plan.Totals.Bytes += int64(x.Len) * int64(s.sb.BlockSize)
+		}
+	}
+	s.files = append(s.files, f)
+	return nil
+}
+
+func join(dir string, name []byte) string { return path.Join(dir, string(name)) }

@@ -1,0 +1,202 @@
+package convert
+
+import (
+	"fmt"
+	"path"
+
+	"fsenc/internal/crypt"
+	"fsenc/internal/crypt/policy"
+	"fsenc/internal/image"
+)
+
+// maxPolicies is what the index in a plan's items has room for.
+const maxPolicies = 16
+
+// decryptTop plans one tree.
+func (s *scanner) decryptTop(t Top) error {
+	a, err := s.fs.Stat(t.Ino)
+	if err != nil {
+		return err
+	}
+	if a.Type != image.TypeDirectory {
+		return image.ErrNotDir
+	}
+	if !a.Encrypted {
+		s.plan.Totals.Skipped++
+		return nil
+	}
+	c, err := s.context(a, t.Path)
+	if err != nil {
+		return err
+	}
+	index, err := s.policyIndex(c.Policy)
+	if err != nil {
+		return err
+	}
+	return s.decryptDir(a, c, t.Path, index)
+}
+
+// RefuseInside is for a top whose parent is encrypted too: its children would
+// break the rule that a tree has one policy throughout.
+func RefuseInside(t Top) error {
+	r := Refusal{Path: t.Path, Ino: t.Ino,
+		Why: fmt.Sprintf("it lies inside of an encrypted directory: only the whole tree can be decrypted, start at %s or above", path.Dir(t.Path))}
+	return &RefusedError{Refusals: []Refusal{r}, Total: 1}
+}
+
+func (s *scanner) policyIndex(p policy.Policy) (uint8, error) {
+	for i, have := range s.plan.Policies {
+		if have == p {
+			return uint8(i), nil
+		}
+	}
+	if _, err := s.opt.Keys.For(p); err != nil {
+		return 0, err
+	}
+	if len(s.plan.Policies) == maxPolicies {
+		return 0, fmt.Errorf("%w: more than %d policies in one conversion", ErrRefused, maxPolicies)
+	}
+	s.plan.Policies = append(s.plan.Policies, p)
+	return uint8(len(s.plan.Policies) - 1), nil
+}
+
+func (s *scanner) context(a image.Attr, p string) (policy.Context, error) {
+	raw, err := s.fs.Context(a.Ino)
+	if err != nil {
+		return policy.Context{}, fmt.Errorf("%s: %w", p, err)
+	}
+	c, err := policy.ParseContext(raw)
+	if err != nil {
+		return c, fmt.Errorf("%s: inode %d: %w", p, a.Ino, err)
+	}
+	return c, nil
+}
+
+// decryptDir plans an encrypted directory and everything below it. That every
+// name decodes and encodes back proves the key, for v1 too.
+func (s *scanner) decryptDir(a image.Attr, c policy.Context, p string, index uint8) error {
+	if err := s.enterDir(p, a.Ino); err != nil {
+		return err
+	}
+	key, err := s.opt.Keys.For(c.Policy)
+	if err != nil {
+		return err
+	}
+	names, err := key.Names(c, uint64(a.Ino), s.vol)
+	if err != nil {
+		return fmt.Errorf("%s: %w", p, err)
+	}
+	defer names.Close()
+	type sub struct {
+		attr image.Attr
+		path string
+	}
+	var subs []sub
+	var lens []int
+	err = s.fs.ReadDir(a.Ino, func(e image.Dirent) error {
+		plain, err := names.CheckName(nil, e.Name)
+		if err != nil {
+			return fmt.Errorf("%s: a name in it: %w", p, err)
+		}
+		lens = append(lens, len(plain))
+		cp := join(p, plain)
+		ca, err := s.child(e, cp)
+		if err != nil || !ca.Type.Encrypts() {
+			s.plan.Totals.Others++
+			return err
+		}
+		if ca.Type == image.TypeDirectory {
+			subs = append(subs, sub{ca, cp})
+			return nil
+		}
+		return s.decryptLeaf(ca, c.Policy, cp, index)
+	})
+	if err != nil {
+		return err
+	}
+	for _, d := range subs {
+		cc, err := s.childContext(d.attr, c.Policy, d.path)
+		if err == nil && cc != nil {
+			err = s.decryptDir(d.attr, *cc, d.path, index)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	n, err := s.fs.CostDir(a.Ino, lens, false)
+	if err := s.cost(p, a.Ino, n, err); err != nil {
+		return err
+	}
+	s.plan.Totals.Dirs++
+	s.plan.Totals.Names += uint64(len(lens))
+	s.folded = append(s.folded, item{ino: a.Ino, kind: image.TypeDirectory, policy: index})
+	return nil
+}
+
+// childContext returns the context of a child, nil after refusing one that
+// breaks the rule of one policy throughout.
+func (s *scanner) childContext(a image.Attr, want policy.Policy, p string) (*policy.Context, error) {
+	if !a.Encrypted {
+		s.refuse(p, a.Ino, "", "not encrypted, in an encrypted directory: run fsenc fsck")
+		return nil, nil
+	}
+	c, err := s.context(a, p)
+	if err != nil {
+		return nil, err
+	}
+	if c.Policy != want {
+		s.refuse(p, a.Ino, "", "another policy than its directory (key %s): run fsenc fsck", c.KeySpec())
+		return nil, nil
+	}
+	return &c, nil
+}
+
+// decryptLeaf plans a regular file or a symlink.
+func (s *scanner) decryptLeaf(a image.Attr, want policy.Policy, p string, index uint8) error {
+	if !s.firstName(a, p) {
+		return nil
+	}
+	c, err := s.childContext(a, want, p)
+	if c == nil || err != nil {
+		return err
+	}
+	if a.Type == image.TypeRegular {
+		if a.Inline {
+			s.refuse(p, a.Ino, "", "an encrypted file with inline data: run fsenc fsck")
+			return nil
+		}
+		return s.mapped(a, p, index)
+	}
+	target, err := s.linkTarget(*c, a.Ino)
+	if err != nil {
+		return fmt.Errorf("%s: inode %d: %w", p, a.Ino, err)
+	}
+	n, err := s.fs.CostLink(a.Ino, len(target), false)
+	if err := s.cost(p, a.Ino, n, err); err != nil {
+		return err
+	}
+	s.plan.Totals.Links++
+	s.links = append(s.links, item{ino: a.Ino, kind: image.TypeSymlink, policy: index})
+	return nil
+}
+
+func (s *scanner) linkTarget(c policy.Context, ino image.Ino) ([]byte, error) {
+	stored, err := s.fs.ReadLink(ino)
+	if err != nil {
+		return nil, err
+	}
+	return decryptLink(s.opt.Keys, c, ino, s.vol, stored)
+}
+
+func decryptLink(keys *crypt.Keyring, c policy.Context, ino image.Ino, vol crypt.Volume, stored []byte) ([]byte, error) {
+	key, err := keys.For(c.Policy)
+	if err != nil {
+		return nil, err
+	}
+	names, err := key.Names(c, uint64(ino), vol)
+	if err != nil {
+		return nil, err
+	}
+	defer names.Close()
+	return names.DecryptLink(stored)
+}

@@ -1,0 +1,91 @@
+// Package feature knows which image can carry which policy, and what has to be
+// set in a superblock before.
+//
+// The rules of policies themselves are internal/crypt/policy's; here a
+// filesystem's facts are turned into what those rules ask for. Nothing here
+// writes.
+package feature
+
+import (
+	"errors"
+	"fmt"
+	"math/bits"
+	"slices"
+
+	"fsenc/internal/crypt/policy"
+	"fsenc/internal/image"
+)
+
+// ErrNotSetUp: the image lacks a feature that has to be set first.
+var ErrNotSetUp = errors.New("feature not set")
+
+// Names of the features that fsenc sets, as mke2fs spells them.
+const (
+	Encrypt             = "encrypt"
+	StableInodes        = "stable_inodes"
+	EncryptedInlineData = "encrypted_inline_data"
+)
+
+// Caps is what the rules of policies ask of the filesystem.
+func Caps(s image.Super) policy.Caps {
+	return policy.Caps{
+		Filesystem:    s.Kind,
+		BlockBits:     bits.Len(uint(s.BlockSize)) - 1,
+		SubBlockUnits: s.SubBlockUnits,
+		StableInodes:  s.StableInodes,
+		Ino32:         true,
+		MaxFileBits:   s.MaxFileBits,
+	}
+}
+
+// Require tells why p cannot be used on the filesystem as it is: ErrNotSetUp
+// where a feature is missing, policy.ErrInvalid where a rule is broken.
+func Require(s image.Super, p policy.Policy) error {
+	if !s.Encrypt {
+		return fmt.Errorf("%w: %s", ErrNotSetUp, Encrypt)
+	}
+	needs := p.Flags&(policy.FlagIVInoLblk64|policy.FlagIVInoLblk32) != 0
+	if needs && s.Kind == "ext4" && !s.StableInodes {
+		return fmt.Errorf("%w: %s, which policies with inode numbers in the IV need", ErrNotSetUp, StableInodes)
+	}
+	return p.Validate(Caps(s))
+}
+
+// Settable lists the features that setup can set on a kind of filesystem.
+func Settable(kind string) []string {
+	if kind == "ext4" {
+		return []string{Encrypt, StableInodes}
+	}
+	return nil
+}
+
+// Check tells whether the named features can be set on the filesystem.
+func Check(s image.Super, names []string) error {
+	for _, n := range names {
+		if !slices.Contains(Settable(s.Kind), n) {
+			return fmt.Errorf("%w: feature %q cannot be set on %s", image.ErrUnsupported, n, s.Kind)
+		}
+	}
+	return nil
+}
+
+// Warnings says what will no longer take the image once the features are set.
+func Warnings(s image.Super, names []string) []string {
+	var w []string
+	if slices.Contains(names, Encrypt) && !s.Encrypt {
+		w = append(w, "kernels before 4.1 and boot loaders that do not know the encrypt feature will refuse this filesystem")
+		if s.BlockSize != 4096 {
+			w = append(w, fmt.Sprintf("kernels before 5.5 mount it only where pages have %d bytes", s.BlockSize))
+		}
+		if s.Casefold {
+			w = append(w, "kernels 5.2 to 5.12 refuse casefold together with encrypt")
+		}
+		if s.BootLoaderHint != "" {
+			w = append(w, "it seems to boot a machine ("+s.BootLoaderHint+"): make sure that the boot loader knows the encrypt feature")
+		}
+	}
+	if slices.Contains(names, StableInodes) && !s.StableInodes {
+		w = append(w, "with stable_inodes, tune2fs refuses a new UUID and resize2fs refuses to shrink")
+	}
+	return w
+}
