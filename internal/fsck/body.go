@@ -1,0 +1,255 @@
+package fsck
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+
+	"fsenc/internal/crypt"
+	"fsenc/internal/image"
+	"fsenc/internal/tree"
+)
+
+var le = binary.LittleEndian
+
+const (
+	minCipher  = 16 // bytes of the shortest ciphertext of a name or target
+	maxNameLen = 255
+)
+
+// body checks what the inode holds: a target or contents. Directories are the
+// walk's business.
+func (c *checker) body(s *subject) error {
+	switch {
+	case s.attr.Type == image.TypeSymlink:
+		return c.link(s)
+	case s.attr.Type == image.TypeRegular && !s.attr.Inline && !s.attr.Reserved:
+		return c.file(s)
+	}
+	return nil
+}
+
+// link checks the stored form of a symlink: le16 length, then ciphertext.
+func (c *checker) link(s *subject) error {
+	stored, err := c.fs.ReadLink(s.attr.Ino)
+	if err != nil {
+		return c.unreadable(s, "symlink-damaged", err)
+	}
+	if !s.attr.Encrypted || s.attr.Inline {
+		return nil
+	}
+	const id = "symlink-length"
+	if len(stored) < 2 {
+		c.report(s, id, restore, "the encrypted target has %d bytes", len(stored))
+		return nil
+	}
+	n := int(le.Uint16(stored))
+	switch {
+	case n+2 != len(stored):
+		c.report(s, id, restore, "ciphertext of %d bytes and its length do not make up the size %d", n, len(stored))
+	case n < minCipher:
+		c.report(s, id, restore, "ciphertext of %d bytes, less than a cipher block", n)
+	case s.context != nil && n%s.context.Padding() != 0 && n != c.super.MaxLinkRoom-3:
+		c.report(s, id, restore, "ciphertext of %d bytes, not a multiple of the padding %d", n, s.context.Padding())
+	case s.key != nil:
+		return c.target(s, stored)
+	}
+	return nil
+}
+
+// target decrypts a symlink's target and encrypts it again: the same bytes
+// must come, or the padding holds something.
+func (c *checker) target(s *subject, stored []byte) error {
+	cipher, err := s.key.Names(*s.context, uint64(s.attr.Ino), c.vol)
+	if err != nil {
+		return c.unreadable(s, "key-unusable", err)
+	}
+	defer cipher.Close()
+	target, err := cipher.DecryptLink(stored)
+	if err != nil {
+		c.report(s, "symlink-target", restore, "%v", err)
+		return nil
+	}
+	again, err := cipher.EncryptLink(target, c.super.MaxLinkRoom)
+	if err != nil || !bytes.Equal(again, stored) {
+		c.report(s, "symlink-padding", "make the link anew", "the padding of the target is not all zeros, or not as long as the policy has it")
+	}
+	return nil
+}
+
+// unreadable makes a finding of damage; other errors end the check.
+func (c *checker) unreadable(s *subject, id string, err error) error {
+	if e := c.ctx.Err(); e != nil {
+		return e
+	}
+	c.found(damage(id, s.attr.Ino, err))
+	return nil
+}
+
+// file checks the mapping of a regular file and, with the key, what must be
+// zero or well-formed in its contents.
+func (c *checker) file(s *subject) error {
+	extents, err := c.fs.Extents(s.attr.Ino)
+	if err != nil {
+		return c.unreadable(s, "mapping-damaged", err)
+	}
+	bs := int64(c.super.BlockSize)
+	if s.attr.Size < 0 || s.attr.Size > math.MaxInt64-bs {
+		return c.unreadable(s, "size-invalid", fmt.Errorf("size %d", s.attr.Size))
+	}
+	end := image.Lblk((s.attr.Size + bs - 1) / bs)
+	for _, e := range extents {
+		if !e.Unwritten && !s.attr.Verity && e.Lblk+image.Lblk(e.Len) > end {
+			c.found(image.Finding{ID: "blocks-past-eof", Severity: image.Warning, Ino: s.attr.Ino,
+				Text:   fmt.Sprintf("written blocks up to block %d of the file, which ends before block %d", e.Lblk+image.Lblk(e.Len), end),
+				Advice: "run the filesystem's own checker"})
+			break
+		}
+	}
+	if s.attr.Encrypted && s.key == nil {
+		return nil
+	}
+	v := view{fs: c.fs, extents: extents, block: c.block}
+	if s.attr.Encrypted {
+		if v.cipher, err = s.key.Contents(*s.context, uint64(s.attr.Ino), c.vol); err != nil {
+			return c.unreadable(s, "key-unusable", err)
+		}
+		defer v.cipher.Close()
+	}
+	return c.contents(s, &v)
+}
+
+func (c *checker) contents(s *subject, v *view) error {
+	if s.attr.Encrypted {
+		if err := c.tail(s, v); err != nil {
+			return err
+		}
+	}
+	if s.attr.Verity && c.super.Kind == "ext4" {
+		if err := c.verity(s, v); err != nil {
+			return err
+		}
+	}
+	if !c.o.Content || !s.attr.Encrypted {
+		return nil
+	}
+	n := tree.Node{Ino: s.attr.Ino, Type: s.attr.Type}
+	if err := c.t.ReadFile(n, stopper{c.ctx}); err != nil {
+		return c.unreadable(s, "content-unreadable", err)
+	}
+	return nil
+}
+
+// stopper drops what is written to it until the check is cancelled.
+type stopper struct{ ctx context.Context }
+
+func (w stopper) Write(p []byte) (int, error) { return len(p), w.ctx.Err() }
+
+// tail checks that the last block is zero behind the end of the file.
+func (c *checker) tail(s *subject, v *view) error {
+	bs := int64(c.super.BlockSize)
+	used := s.attr.Size % bs
+	if used == 0 {
+		return nil
+	}
+	block, err := v.read(image.Lblk(s.attr.Size / bs))
+	if err != nil {
+		return c.unreadable(s, "content-unreadable", err)
+	}
+	if block != nil && len(bytes.TrimLeft(block[used:], "\x00")) > 0 {
+		c.found(image.Finding{ID: "tail-not-zero", Severity: image.Warning, Ino: s.attr.Ino,
+			Text:   "the last block is not zero behind the end of the file",
+			Advice: "harmless to readers; a copy of the file will not have it"})
+	}
+	return nil
+}
+
+// Fields of struct fsverity_descriptor.
+const (
+	verityDescSize  = 256
+	verityMaxDesc   = 16384
+	offVersion      = 0 // u8, 1
+	offHashAlg      = 1 // u8, 1 SHA-256, 2 SHA-512
+	offLogBlockSize = 2 // u8
+	offDataSize     = 8 // le64
+	verityAlign     = 65536
+)
+
+// verity looks for the descriptor behind the Merkle tree: its size is in the
+// last 4 bytes of the last block of the file.
+func (c *checker) verity(s *subject, v *view) error {
+	bs := uint64(c.super.BlockSize)
+	why, err := func() (string, error) {
+		last, err := v.read(v.end() - 1)
+		if err != nil || last == nil {
+			return "no written blocks behind the contents", err
+		}
+		size := uint64(le.Uint32(last[bs-4:]))
+		end := uint64(v.end())*bs - 4
+		if size < verityDescSize || size > verityMaxDesc || size > end {
+			return fmt.Sprintf("its size would be %d", size), nil
+		}
+		at := (end - size) / bs * bs
+		if start := (uint64(s.attr.Size) + verityAlign - 1) / verityAlign * verityAlign; at < start {
+			return fmt.Sprintf("it would be at %d, before %d", at, start), nil
+		}
+		d, err := v.read(image.Lblk(at / bs))
+		switch {
+		case err != nil || d == nil:
+			return "its block is a hole", err
+		case d[offVersion] != 1 || d[offHashAlg] < 1 || d[offHashAlg] > 2 || d[offLogBlockSize] > 16:
+			return fmt.Sprintf("version %d, hash algorithm %d, block size 2^%d", d[offVersion], d[offHashAlg], d[offLogBlockSize]), nil
+		case le.Uint64(d[offDataSize:]) != uint64(s.attr.Size):
+			return fmt.Sprintf("it is for %d bytes, the file has %d", le.Uint64(d[offDataSize:]), s.attr.Size), nil
+		}
+		return "", nil
+	}()
+	if err != nil {
+		return c.unreadable(s, "content-unreadable", err)
+	}
+	if why != "" {
+		c.report(s, "verity-descriptor", restore, "no sound verity descriptor: %s", why)
+	}
+	return nil
+}
+
+// view reads single blocks of a file.
+type view struct {
+	fs      image.FS
+	extents []image.Extent
+	cipher  *crypt.Contents // nil if the file is not encrypted
+	block   []byte
+}
+
+// end is the first block number behind the mapping.
+func (v *view) end() image.Lblk {
+	if len(v.extents) == 0 {
+		return 0
+	}
+	e := v.extents[len(v.extents)-1]
+	return e.Lblk + image.Lblk(e.Len)
+}
+
+// read returns a block in clear, nil for a hole. It is valid until the next
+// call.
+func (v *view) read(l image.Lblk) ([]byte, error) {
+	for _, e := range v.extents {
+		if l < e.Lblk || l-e.Lblk >= image.Lblk(e.Len) || e.Unwritten {
+			continue
+		}
+		if err := v.fs.ReadBlocks(v.block, e.Pblk+image.Pblk(l-e.Lblk)); err != nil {
+			return nil, err
+		}
+		if v.cipher != nil {
+			v.cipher.DecryptBlocks(v.block, v.block, uint64(l))
+		}
+		return v.block, nil
+	}
+	return nil, nil
+}
+
+// isKeyError reports whether an error says only that there is no key.
+func isKeyError(err error) bool { return errors.Is(err, crypt.ErrNoKey) }
