@@ -211,7 +211,22 @@ func (j *goldenJSON) golden() (*Golden, error) {
 		g.Entries = append(g.Entries, entries...)
 	}
 	Sort(g.Entries)
+	linkByIno(g.Entries)
 	return g, j.ciphertexts(g)
+}
+
+// linkByIno sets SameAs anew: a manifest tells of names within one top only.
+func linkByIno(entries []Entry) {
+	first := make(map[uint64]string)
+	for i := range entries {
+		e := &entries[i]
+		if e.Type == Dir || e.Ino == 0 {
+			continue
+		}
+		if e.SameAs = first[e.Ino]; e.SameAs == "" {
+			first[e.Ino] = e.Path
+		}
+	}
 }
 
 func (k keyJSON) key() (Key, error) {

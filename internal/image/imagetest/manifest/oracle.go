@@ -50,7 +50,6 @@ func (o *oracleJSON) addTo(g *Golden) error {
 		policies[dir] = pol
 		g.Tops = append(g.Tops, Top{Path: dir, Policy: pol})
 	}
-	first := make(map[uint64]string)
 	for _, x := range o.Entries {
 		e, err := x.entry()
 		if err != nil {
@@ -59,14 +58,10 @@ func (o *oracleJSON) addTo(g *Golden) error {
 		if e.Encrypted {
 			e.Policy = governing(policies, e.Path)
 		}
-		if f, ok := first[e.Ino]; ok && e.Type != Dir {
-			e.SameAs = f
-		} else {
-			first[e.Ino] = e.Path
-		}
 		g.Entries = append(g.Entries, e)
 	}
 	Sort(g.Entries)
+	linkByIno(g.Entries)
 	return o.noKeyTo(g)
 }
 
