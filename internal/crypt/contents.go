@@ -16,8 +16,11 @@ const unitAlign = 16
 // Destination and source are the same slice or do not overlap. Lengths that
 // are not what a method asks for panic.
 type Contents struct {
-	cipher    unitCipher
-	mode      policy.Mode
+	// Cache, if set before Init, is where the prepared cipher comes from.
+	Cache *Cache
+
+	slot      keySlot
+	cipher    unitCipher // what the slot holds
 	iv        ivRule
 	unitSize  int
 	blockSize int
@@ -80,22 +83,17 @@ func checkExtent(k *MasterKey, c policy.Context, e policy.ExtentContext) error {
 }
 
 func (f *Contents) init(k *MasterKey, c policy.Context, ino uint64, v Volume, u use) error {
+	f.cipher = nil
 	s, err := k.spec(&c, u, &v)
 	if err != nil {
+		f.Close()
 		return err
 	}
-	if f.cipher == nil || f.mode != s.mode {
-		f.Close()
-		if f.cipher, err = newUnitCipher(s.mode); err != nil {
-			return err
-		}
-		f.mode = s.mode
+	if err := f.slot.load(&s, f.Cache, newUnitCipher); err != nil {
+		return err
 	}
+	f.cipher = f.slot.cipher.(unitCipher)
 	f.setUp(k, &c, ino, &v)
-	if err := s.prepare(f.cipher.init); err != nil {
-		f.Close()
-		return err
-	}
 	return nil
 }
 
@@ -106,11 +104,11 @@ func (f *Contents) setUp(k *MasterKey, c *policy.Context, ino uint64, v *Volume)
 	f.unitSize = c.DataUnitSize(v.BlockSize)
 }
 
-// Close wipes all that depends on the key; f can be prepared again.
+// Close wipes all that depends on the key, or gives it back to the cache; f can
+// be prepared again.
 func (f *Contents) Close() {
-	if f.cipher != nil {
-		f.cipher.wipe()
-	}
+	f.slot.close()
+	f.cipher = nil
 	f.iv = ivRule{}
 }
 

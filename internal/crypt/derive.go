@@ -31,6 +31,7 @@ type keySpec struct {
 	key     *MasterKey
 	purpose kdf.Purpose // 0: v1, or the inline key of a hardware-wrapped key
 	mode    policy.Mode
+	names   bool         // for names, not contents: the mode may serve both
 	direct  bool         // v1: the master key itself
 	nonce   policy.Nonce // where the derivation takes it
 	uuid    [16]byte     // where the derivation takes it
@@ -43,8 +44,8 @@ func (k *MasterKey) spec(c *policy.Context, u use, v *Volume) (keySpec, error) {
 	if err := c.Validate(leastCaps(v)); err != nil {
 		return keySpec{}, err
 	}
-	s := keySpec{key: k, mode: c.Contents}
-	if u == forNames {
+	s := keySpec{key: k, mode: c.Contents, names: u == forNames}
+	if s.names {
 		s.mode = c.Filenames
 	}
 	if err := k.checkUse(c, s.mode); err != nil {
@@ -130,7 +131,7 @@ type derived [policy.MaxKeySize]byte
 var deriveds = sync.Pool{New: func() any { return new(derived) }}
 
 // prepare derives the key and gives it to the cipher, whatever that held.
-func (s *keySpec) prepare(init func(key []byte) error) error {
+func (s *keySpec) prepare(c keyed) error {
 	d := deriveds.Get().(*derived)
 	defer func() {
 		clear(d[:])
@@ -138,5 +139,5 @@ func (s *keySpec) prepare(init func(key []byte) error) error {
 	}()
 	key := d[:s.mode.KeySize()]
 	s.derive(key)
-	return init(key)
+	return c.init(key)
 }

@@ -10,15 +10,15 @@ import (
 )
 
 // nameCipher is a filenames mode under one key. It works in place, on 16 bytes
-// or more; init is as for unitCipher.
+// or more.
 type nameCipher interface {
-	init(key []byte) error
+	keyed
 	encrypt(buf []byte, v *iv)
 	decrypt(buf []byte, v *iv)
-	wipe()
 }
 
-func newNameCipher(m policy.Mode) (nameCipher, error) {
+// newNameCipher makes a nameCipher without a key.
+func newNameCipher(m policy.Mode) (keyed, error) {
 	switch m {
 	case policy.ModeAES256CTS, policy.ModeAES128CTS:
 		return new(aesCTS), nil

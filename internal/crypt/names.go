@@ -25,8 +25,11 @@ var (
 //
 // "." and ".." are stored as they are and never given to a Names.
 type Names struct {
-	cipher nameCipher
-	mode   policy.Mode
+	// Cache, if set before Init, is where the prepared cipher comes from.
+	Cache *Cache
+
+	slot   keySlot
+	cipher nameCipher // what the slot holds
 	iv     iv
 	pad    int
 	dir    kdf.SipKey
@@ -45,22 +48,17 @@ func (k *MasterKey) Names(c policy.Context, ino uint64, v Volume) (*Names, error
 // Init is Names on memory of the caller. A Names that was prepared for another
 // inode with the same mode takes the new key without allocating.
 func (n *Names) Init(k *MasterKey, c policy.Context, ino uint64, v Volume) error {
+	n.cipher = nil
 	s, err := k.spec(&c, forNames, &v)
 	if err != nil {
+		n.Close()
 		return err
 	}
-	if n.cipher == nil || n.mode != s.mode {
-		n.Close()
-		if n.cipher, err = newNameCipher(s.mode); err != nil {
-			return err
-		}
-		n.mode = s.mode
+	if err := n.slot.load(&s, n.Cache, newNameCipher); err != nil {
+		return err
 	}
+	n.cipher = n.slot.cipher.(nameCipher)
 	n.setUp(k, &c, ino)
-	if err := s.prepare(n.cipher.init); err != nil {
-		n.Close()
-		return err
-	}
 	return nil
 }
 
@@ -83,11 +81,11 @@ func (k *MasterKey) dirKey(nonce policy.Nonce) kdf.SipKey {
 	return sip
 }
 
-// Close wipes all that depends on the key; n can be prepared again.
+// Close wipes all that depends on the key, or gives it back to the cache; n can
+// be prepared again.
 func (n *Names) Close() {
-	if n.cipher != nil {
-		n.cipher.wipe()
-	}
+	n.slot.close()
+	n.cipher = nil
 	n.iv, n.dir = iv{}, kdf.SipKey{}
 }
 

@@ -10,17 +10,16 @@ import (
 	"fsenc/internal/crypt/policy"
 )
 
-// unitCipher is a contents mode under one key, over many data units a call.
-// init replaces the key; the AES modes do so without allocating. The IV goes by
-// value, so that it need not be on the heap.
+// unitCipher is a contents mode under one key, over many data units a call. The
+// IV goes by value, so that it need not be on the heap.
 type unitCipher interface {
-	init(key []byte) error
+	keyed
 	encrypt(dst, src []byte, unitSize int, first iv)
 	decrypt(dst, src []byte, unitSize int, first iv)
-	wipe()
 }
 
-func newUnitCipher(m policy.Mode) (unitCipher, error) {
+// newUnitCipher makes a unitCipher without a key.
+func newUnitCipher(m policy.Mode) (keyed, error) {
 	switch m {
 	case policy.ModeAES256XTS:
 		return new(aesXTS), nil

@@ -225,12 +225,8 @@ func TestExpandDoesNotAllocate(t *testing.T) {
 	e := NewExpander(make([]byte, ExpanderSize), make([]byte, 64))
 	var key [64]byte
 	var nonce [16]byte
-	if n := testing.AllocsPerRun(1000, func() { e.Expand(key[:], PerFileKey, nonce[:]) }); n != 0 {
-		t.Errorf("%v allocations", n)
-	}
-	if n := testing.AllocsPerRun(1000, func() { V1(key[:], key[:], &nonce) }); n != 0 {
-		t.Errorf("v1: %v allocations", n)
-	}
+	crypttest.NoAllocs(t, "HKDF", func() { e.Expand(key[:], PerFileKey, nonce[:]) })
+	crypttest.NoAllocs(t, "v1", func() { V1(key[:], key[:], &nonce) })
 }
 
 func BenchmarkExpand(b *testing.B) {

@@ -1,0 +1,5 @@
+//go:build !race
+
+package crypttest
+
+const race = false
