@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	"fsenc/internal/crypt/kdf"
@@ -88,6 +89,9 @@ func (n *Names) Close() {
 	n.cipher = nil
 	n.iv, n.dir = iv{}, kdf.SipKey{}
 }
+
+// Format keeps round keys out of whatever is printed.
+func (Names) Format(s fmt.State, _ rune) { io.WriteString(s, "[names cipher]") }
 
 // EncryptedLen is the length of the ciphertext of a name of size bytes.
 func (n *Names) EncryptedLen(size int) int { return names.PaddedLen(size, n.pad, names.MaxName) }
