@@ -20,6 +20,23 @@ func TestPolyval(t *testing.T) {
 	}
 }
 
+func TestPublished(t *testing.T) {
+	for _, v := range published {
+		c, err := New(unhex(v.key))
+		if err != nil {
+			t.Fatal(err)
+		}
+		tweak := [TweakSize]byte(unhex(v.tweak))
+		got := unhex(v.plain)
+		if c.Encrypt(got, got, &tweak); hex.EncodeToString(got) != v.cipher {
+			t.Errorf("%d bytes: %x, want %s", len(got), got, v.cipher)
+		}
+		if c.Decrypt(got, got, &tweak); hex.EncodeToString(got) != v.plain {
+			t.Errorf("%d bytes: decrypts to %x", len(got), got)
+		}
+	}
+}
+
 func TestRoundTrips(t *testing.T) {
 	c, err := New(random(KeySize))
 	if err != nil {
