@@ -1,7 +1,6 @@
 package ext4
 
 import (
-	"fmt"
 	"slices"
 	"testing"
 
@@ -58,7 +57,7 @@ func TestDeepMapping(t *testing.T) {
 			var want []image.Extent
 			var ino image.Ino
 			edit(t, path, func(fs *FS) {
-				in := newFile(t, fs, 0)
+				in := newFile(t, fs, 0, 0)
 				for i, p := range scattered(t, fs, tt.extents) {
 					want = append(want, image.Extent{Lblk: image.Lblk(uint64(i) * tt.step), Pblk: p, Len: 1,
 						Unwritten: i%3 == 1 && in.raw.hasFlag(flExtents)})
@@ -69,7 +68,6 @@ func TestDeepMapping(t *testing.T) {
 				must(t, fs.putInode(in))
 				ino = in.ino
 			})
-			e2tool(t, path, "debugfs", "-w", "-R", fmt.Sprintf("ln <%d> deep", ino))
 			clean(t, path)
 			edit(t, path, func(fs *FS) { checkDeep(t, fs, ino, want) })
 			clean(t, path)
@@ -114,7 +112,7 @@ func checkDeep(t *testing.T, fs *FS, ino image.Ino, want []image.Extent) {
 // DataExtents ends with the file, but not with a verity file.
 func TestDataExtents(t *testing.T) {
 	fs, _ := openFile(t, makeRow(t, "def4k"), Options{Write: true})
-	in := newFile(t, fs, 0)
+	in := newFile(t, fs, 0, 0)
 	p := scattered(t, fs, 3)
 	must(t, fs.setMapping(in, []image.Extent{
 		{Lblk: 0, Pblk: p[0], Len: 1},
