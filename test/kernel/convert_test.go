@@ -145,11 +145,12 @@ func fsckIsContent(t *testing.T, image, keyFile string) {
 // kernel shows.
 func readsBack(t *testing.T, image, keyFile string, want []manifest.Entry) {
 	t.Helper()
-	dir := t.TempDir()
-	run(t, "extract", image, "/secret", "-C", dir, "--key-file", keyFile)
-	got := mkimage.Walk(t, dir)
-	ignore := manifest.Inos | manifest.Encryption | manifest.Ranges | manifest.Flags
-	same(t, "extracted", manifest.Below(want, "secret"), got, ignore)
+	mkimage.InRoom(t, func(dir string) {
+		run(t, "extract", image, "/secret", "-C", dir, "--key-file", keyFile)
+		got := mkimage.Walk(t, dir)
+		ignore := manifest.Inos | manifest.Encryption | manifest.Ranges | manifest.Flags
+		same(t, "extracted", manifest.Below(want, "secret"), got, ignore)
+	})
 
 	for _, e := range want {
 		if e.Type == manifest.File && path.Dir(e.Path) == "secret/"+linux.MarkName+"-added" && e.Size > 0 {
