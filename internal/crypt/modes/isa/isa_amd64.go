@@ -29,7 +29,7 @@ func detect() []Set {
 		return sets
 	}
 	sets = append(sets, VAES256)
-	if x.HasAVX512F && x.HasAVX512BW && x.HasAVX512DQ && x.HasAVX512VL {
+	if x.HasBMI2 && x.HasAVX512F && x.HasAVX512BW && x.HasAVX512DQ && x.HasAVX512VL {
 		sets = append(sets, VAES512)
 	}
 	return sets

@@ -1,3 +1,5 @@
+//go:build !(amd64 || arm64) || purego
+
 package xts
 
 func encryptUnits(c *Cipher, dst, src []byte, unitSize int, iv *[16]byte) {

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// aesKeys is where a kernel finds the round keys of one AES key.
+type aesKeys struct {
+	base   reg.GPVirtual // round key 0
+	last   reg.GPVirtual // the last round key
+	rounds reg.GPVirtual // 10 or 14
+}
+
+// labels makes the names of jump targets unique within a kernel.
+type labels int
+
+func (l *labels) new(name string) string {
+	*l++
+	return fmt.Sprintf("%s%d", name, int(*l))
+}
+
+// width is a register width that AES instructions come in.
+type width struct {
+	bytes int
+	vecs  []reg.VecPhysical
+}
+
+var (
+	sse    = width{16, xmm[:]}
+	avx2   = width{32, ymm[:]}
+	avx512 = width{64, zmm[:]}
+)
+
+var xmm = [...]reg.VecPhysical{
+	reg.X0, reg.X1, reg.X2, reg.X3, reg.X4, reg.X5, reg.X6, reg.X7,
+	reg.X8, reg.X9, reg.X10, reg.X11, reg.X12, reg.X13, reg.X14, reg.X15,
+}
+
+var ymm = [...]reg.VecPhysical{
+	reg.Y0, reg.Y1, reg.Y2, reg.Y3, reg.Y4, reg.Y5, reg.Y6, reg.Y7,
+	reg.Y8, reg.Y9, reg.Y10, reg.Y11, reg.Y12, reg.Y13, reg.Y14, reg.Y15,
+}
+
+var zmm = [...]reg.VecPhysical{
+	reg.Z0, reg.Z1, reg.Z2, reg.Z3, reg.Z4, reg.Z5, reg.Z6, reg.Z7,
+	reg.Z8, reg.Z9, reg.Z10, reg.Z11, reg.Z12, reg.Z13, reg.Z14, reg.Z15,
+	reg.Z16, reg.Z17, reg.Z18, reg.Z19, reg.Z20, reg.Z21, reg.Z22, reg.Z23,
+	reg.Z24, reg.Z25, reg.Z26, reg.Z27, reg.Z28, reg.Z29, reg.Z30, reg.Z31,
+}
+
+// loadKey loads the 16 bytes at m into every lane of k.
+func (w width) loadKey(m Mem, k reg.VecPhysical) {
+	switch w.bytes {
+	case 16:
+		MOVUPS(m, k)
+	case 32:
+		VBROADCASTI128(m, k)
+	case 64:
+		VBROADCASTI32X4(m, k)
+	}
+}
+
+// load and store move whole registers; memory need not be aligned.
+func (w width) load(m Mem, v reg.VecPhysical) {
+	switch w.bytes {
+	case 16:
+		MOVUPS(m, v)
+	case 32:
+		VMOVDQU(m, v)
+	case 64:
+		VMOVDQU64(m, v)
+	}
+}
+
+func (w width) store(v reg.VecPhysical, m Mem) {
+	switch w.bytes {
+	case 16:
+		MOVUPS(v, m)
+	case 32:
+		VMOVDQU(v, m)
+	case 64:
+		VMOVDQU64(v, m)
+	}
+}
+
+// xor sets d to d ^ s.
+func (w width) xor(s Op, d reg.VecPhysical) {
+	switch w.bytes {
+	case 16:
+		PXOR(s, d)
+	case 32:
+		VPXOR(s, d, d)
+	case 64:
+		VPXORD(s, d, d)
+	}
+}
+
+// round is one inner round of AES on v with the round key k.
+func (w width) round(decrypt bool, k Op, v reg.VecPhysical) {
+	switch {
+	case w.bytes == 16 && decrypt:
+		AESDEC(k, v)
+	case w.bytes == 16:
+		AESENC(k, v)
+	case decrypt:
+		VAESDEC(k, v, v)
+	default:
+		VAESENC(k, v, v)
+	}
+}
+
+// lastRound is the last round of AES on v with the round key k.
+func (w width) lastRound(decrypt bool, k Op, v reg.VecPhysical) {
+	switch {
+	case w.bytes == 16 && decrypt:
+		AESDECLAST(k, v)
+	case w.bytes == 16:
+		AESENCLAST(k, v)
+	case decrypt:
+		VAESDECLAST(k, v, v)
+	default:
+		VAESENCLAST(k, v, v)
+	}
+}
+
+// innerRounds emits all rounds but the whitening and the last, for 10 or 14
+// rounds as keys.rounds says. Between the first nine rounds it emits the parts
+// of interleave, which may use anything but the data, k and the flags.
+func (w width) innerRounds(l *labels, decrypt bool, keys aesKeys, k reg.VecPhysical, data []reg.VecPhysical, interleave ...func()) {
+	round := func(r int) {
+		w.loadKey(Mem{Base: keys.base, Disp: 16 * r}, k)
+		for _, v := range data {
+			w.round(decrypt, k, v)
+		}
+	}
+	for r := 1; r <= 9; r++ {
+		round(r)
+		for i := r - 1; i < len(interleave); i += 9 {
+			interleave[i]()
+		}
+	}
+	last := l.new("lastRound")
+	CMPQ(keys.rounds, Imm(10))
+	JE(LabelRef(last))
+	for r := 10; r <= 13; r++ {
+		round(r)
+	}
+	Label(last)
+}
+
+// cryptBlocks encrypts or decrypts the blocks in data.
+func (w width) cryptBlocks(l *labels, decrypt bool, keys aesKeys, k reg.VecPhysical, data []reg.VecPhysical) {
+	w.loadKey(Mem{Base: keys.base}, k)
+	for _, v := range data {
+		w.xor(k, v)
+	}
+	w.innerRounds(l, decrypt, keys, k, data)
+	w.loadKey(Mem{Base: keys.last}, k)
+	for _, v := range data {
+		w.lastRound(decrypt, k, v)
+	}
+}
+
+// lastKey sets keys.last.
+func (keys aesKeys) setLast() {
+	MOVQ(keys.rounds, keys.last)
+	SHLQ(Imm(4), keys.last)
+	ADDQ(keys.base, keys.last)
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+const xtsSignature = "func(dst, src *byte, units, unitSize int, keys, tweakKeys *[60]uint32, rounds int, iv *[16]byte)"
+
+// xtsKernel is what the kernels of all widths share: the walk over the units.
+//
+// Tweaks are encrypted for a batch of units at once, since one by one each
+// would cost the full latency of AES.
+type xtsKernel struct {
+	width
+	labels
+	decrypt bool
+
+	dst, src    reg.GPVirtual
+	units       reg.GPVirtual // not yet begun
+	unitSize    reg.GPVirtual
+	data, tweak aesKeys
+	iv          reg.GPVirtual
+	tweaks      reg.GPVirtual // the encrypted tweaks of a batch, aligned
+	batch       reg.GPVirtual // units of the batch that are left
+	slot        reg.GPVirtual // tweak of the unit in flight
+	left        reg.GPVirtual // bytes of the unit that are left
+}
+
+func xtsKernels() {
+	for _, decrypt := range []bool{false, true} {
+		xtsAESNI(decrypt)
+		xtsVAES256(decrypt)
+		xtsVAES512(decrypt)
+	}
+}
+
+func xtsName(decrypt bool, set string) string {
+	if decrypt {
+		return "decrypt" + set
+	}
+	return "encrypt" + set
+}
+
+// begin loads the arguments and reserves size bytes of stack, aligned to the
+// width of a register, at k.tweaks.
+func (k *xtsKernel) begin(size int) {
+	arg := func(name string) reg.GPVirtual {
+		return Load(Param(name), GP64()).(reg.GPVirtual)
+	}
+	k.dst, k.src = arg("dst"), arg("src")
+	k.units, k.unitSize = arg("units"), arg("unitSize")
+	k.data.base, k.tweak.base = arg("keys"), arg("tweakKeys")
+	rounds := arg("rounds")
+	k.data.rounds, k.tweak.rounds = rounds, rounds
+	k.data.last, k.tweak.last = GP64(), GP64()
+	k.data.setLast()
+	k.tweak.setLast()
+	k.iv = arg("iv")
+	local := AllocLocal(size + k.bytes - 8)
+	k.tweaks, k.batch, k.slot, k.left = GP64(), GP64(), GP64(), GP64()
+	LEAQ(local.Offset(k.bytes-8), k.tweaks)
+	ANDQ(I32(-k.bytes), k.tweaks)
+}
+
+// eachUnit emits the loops: encryptTweaks stores the tweaks of the next n
+// units at k.tweaks, unit does one unit from k.slot and k.left on and moves
+// dst and src behind it.
+func (k *xtsKernel) eachUnit(n int, encryptTweaks, unit func()) {
+	nextBatch, nextUnit, done := k.new("nextBatch"), k.new("nextUnit"), k.new("done")
+	Label(nextBatch)
+	MOVQ(U32(n), k.batch)
+	CMPQ(k.units, k.batch)
+	CMOVQLT(k.units, k.batch)
+	SUBQ(k.batch, k.units)
+	encryptTweaks()
+	MOVQ(k.tweaks, k.slot)
+	Label(nextUnit)
+	MOVQ(k.unitSize, k.left)
+	unit()
+	ADDQ(Imm(16), k.slot)
+	DECQ(k.batch)
+	JNZ(LabelRef(nextUnit))
+	TESTQ(k.units, k.units)
+	JNZ(LabelRef(nextBatch))
+	Label(done)
+}
+
+// advance moves on by n bytes.
+func (k *xtsKernel) advance(n int) {
+	ADDQ(I32(n), k.src)
+	ADDQ(I32(n), k.dst)
+	SUBQ(I32(n), k.left)
+}
+
+// at is the i-th register of the input or output.
+func (k *xtsKernel) at(base reg.Register, i int) Mem {
+	return Mem{Base: base, Disp: i * k.bytes}
+}
+
+// words makes a constant of 64-bit words.
+func words(name string, ws ...uint64) Mem {
+	m := GLOBL(name, RODATA|NOPTR)
+	for i, w := range ws {
+		DATA(8*i, U64(w))
+	}
+	return m
+}
