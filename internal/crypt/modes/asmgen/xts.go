@@ -68,14 +68,10 @@ func (k *xtsKernel) begin(size int) {
 // units at k.tweaks, unit does one unit from k.slot and k.left on and moves
 // dst and src behind it.
 func (k *xtsKernel) eachUnit(n int, encryptTweaks, unit func()) {
-	nextBatch, nextUnit, done := k.new("nextBatch"), k.new("nextUnit"), k.new("done")
+	nextBatch, nextUnit := k.new("nextBatch"), k.new("nextUnit")
 	Label(nextBatch)
-	MOVQ(U32(n), k.batch)
-	CMPQ(k.units, k.batch)
-	CMOVQLT(k.units, k.batch)
-	SUBQ(k.batch, k.units)
+	k.takeBatch(n)
 	encryptTweaks()
-	MOVQ(k.tweaks, k.slot)
 	Label(nextUnit)
 	MOVQ(k.unitSize, k.left)
 	unit()
@@ -84,7 +80,15 @@ func (k *xtsKernel) eachUnit(n int, encryptTweaks, unit func()) {
 	JNZ(LabelRef(nextUnit))
 	TESTQ(k.units, k.units)
 	JNZ(LabelRef(nextBatch))
-	Label(done)
+}
+
+// takeBatch takes up to n units out of k.units for the next batch.
+func (k *xtsKernel) takeBatch(n int) {
+	MOVQ(U32(n), k.batch)
+	CMPQ(k.units, k.batch)
+	CMOVQLT(k.units, k.batch)
+	SUBQ(k.batch, k.units)
+	MOVQ(k.tweaks, k.slot)
 }
 
 // advance moves on by n bytes.

@@ -6,10 +6,10 @@
 
 // func encryptAESNI(dst *byte, src *byte, units int, unitSize int, keys *[60]uint32, tweakKeys *[60]uint32, rounds int, iv *[16]byte)
 // Requires: AES, CMOV, SSE, SSE2
-TEXT ·encryptAESNI(SB), NOSPLIT, $264-64
-	// X0-X7 blocks in flight, X8 round key, X9 tweak of the next block,
-	// X10 scratch, X11 the polynomial, X12 first and X13 last round key, X14 IV.
-	// Stack: 8 tweaks of a batch of units, 8 tweaks of the turn ^ last round key.
+TEXT ·encryptAESNI(SB), NOSPLIT, $424-64
+	// X0-X7 blocks in flight, X8 round key, X9-X10 scratch, X11 first and X12 last round key.
+	// Stack: 8 tweaks of a batch of units and room for one; 8 tweaks of the next turn;
+	// 8 tweaks of this turn, each ^ last round key; IV.
 	MOVQ   dst+0(FP), AX
 	MOVQ   src+8(FP), CX
 	MOVQ   units+16(FP), DX
@@ -26,33 +26,36 @@ TEXT ·encryptAESNI(SB), NOSPLIT, $264-64
 	MOVQ   iv+56(FP), R11
 	LEAQ   8(SP), R12
 	ANDQ   $-16, R12
-	MOVUPS poly128<>+0(SB), X11
-	MOVUPS (SI), X12
-	MOVUPS (R9), X13
-	MOVUPS (R11), X14
+	MOVUPS (SI), X11
+	MOVUPS (R9), X12
+	MOVUPS (R11), X9
+	MOVAPS X9, 400(R12)
 
 nextBatch1:
 	MOVQ    $0x00000008, R9
 	CMPQ    DX, R9
 	CMOVQLT DX, R9
 	SUBQ    R9, DX
+	MOVQ    R12, R11
+	MOVAPS  400(R12), X9
 	MOVUPS  one128<>+0(SB), X10
-	MOVO    X14, X0
-	PADDQ   X10, X14
-	MOVO    X14, X1
-	PADDQ   X10, X14
-	MOVO    X14, X2
-	PADDQ   X10, X14
-	MOVO    X14, X3
-	PADDQ   X10, X14
-	MOVO    X14, X4
-	PADDQ   X10, X14
-	MOVO    X14, X5
-	PADDQ   X10, X14
-	MOVO    X14, X6
-	PADDQ   X10, X14
-	MOVO    X14, X7
-	PADDQ   X10, X14
+	MOVO    X9, X0
+	PADDQ   X10, X9
+	MOVO    X9, X1
+	PADDQ   X10, X9
+	MOVO    X9, X2
+	PADDQ   X10, X9
+	MOVO    X9, X3
+	PADDQ   X10, X9
+	MOVO    X9, X4
+	PADDQ   X10, X9
+	MOVO    X9, X5
+	PADDQ   X10, X9
+	MOVO    X9, X6
+	PADDQ   X10, X9
+	MOVO    X9, X7
+	PADDQ   X10, X9
+	MOVAPS  X9, 400(R12)
 	MOVUPS  (DI), X8
 	PXOR    X8, X0
 	PXOR    X8, X1
@@ -144,7 +147,7 @@ nextBatch1:
 	AESENC  X8, X6
 	AESENC  X8, X7
 	CMPQ    R8, $0x0a
-	JE      lastRound4
+	JE      lastRound9
 	MOVUPS  160(DI), X8
 	AESENC  X8, X0
 	AESENC  X8, X1
@@ -182,7 +185,7 @@ nextBatch1:
 	AESENC  X8, X6
 	AESENC  X8, X7
 
-lastRound4:
+lastRound9:
 	MOVUPS     (R10), X8
 	AESENCLAST X8, X0
 	AESENCLAST X8, X1
@@ -200,103 +203,109 @@ lastRound4:
 	MOVAPS     X5, 80(R12)
 	MOVAPS     X6, 96(R12)
 	MOVAPS     X7, 112(R12)
-	MOVQ       R12, R11
 
 nextUnit2:
-	MOVQ   BX, R13
-	MOVAPS (R11), X9
-	CMPQ   R13, $0x80
-	JLT    tail6
+	MOVQ BX, R13
+	MOVQ (R11), R14
+	MOVQ 8(R11), R15
+	MOVQ R14, 144(R12)
+	MOVQ R15, 152(R12)
+	MOVQ R15, BP
+	SARQ $0x3f, BP
+	ANDQ $0x00000087, BP
+	ADDQ R14, R14
+	ADCQ R15, R15
+	XORQ BP, R14
+	MOVQ R14, 160(R12)
+	MOVQ R15, 168(R12)
+	MOVQ R15, BP
+	SARQ $0x3f, BP
+	ANDQ $0x00000087, BP
+	ADDQ R14, R14
+	ADCQ R15, R15
+	XORQ BP, R14
+	MOVQ R14, 176(R12)
+	MOVQ R15, 184(R12)
+	MOVQ R15, BP
+	SARQ $0x3f, BP
+	ANDQ $0x00000087, BP
+	ADDQ R14, R14
+	ADCQ R15, R15
+	XORQ BP, R14
+	MOVQ R14, 192(R12)
+	MOVQ R15, 200(R12)
+	MOVQ R15, BP
+	SARQ $0x3f, BP
+	ANDQ $0x00000087, BP
+	ADDQ R14, R14
+	ADCQ R15, R15
+	XORQ BP, R14
+	MOVQ R14, 208(R12)
+	MOVQ R15, 216(R12)
+	MOVQ R15, BP
+	SARQ $0x3f, BP
+	ANDQ $0x00000087, BP
+	ADDQ R14, R14
+	ADCQ R15, R15
+	XORQ BP, R14
+	MOVQ R14, 224(R12)
+	MOVQ R15, 232(R12)
+	MOVQ R15, BP
+	SARQ $0x3f, BP
+	ANDQ $0x00000087, BP
+	ADDQ R14, R14
+	ADCQ R15, R15
+	XORQ BP, R14
+	MOVQ R14, 240(R12)
+	MOVQ R15, 248(R12)
+	MOVQ R15, BP
+	SARQ $0x3f, BP
+	ANDQ $0x00000087, BP
+	ADDQ R14, R14
+	ADCQ R15, R15
+	XORQ BP, R14
+	MOVQ R14, 256(R12)
+	MOVQ R15, 264(R12)
+	MOVQ R15, BP
+	SARQ $0x3f, BP
+	ANDQ $0x00000087, BP
+	ADDQ R14, R14
+	ADCQ R15, R15
+	XORQ BP, R14
+	CMPQ R13, $0x80
+	JLT  tail6
 
-turn5:
+turn3:
 	MOVUPS (CX), X0
-	PXOR   X9, X0
-	PXOR   X12, X0
-	MOVO   X9, X10
-	PXOR   X13, X10
-	MOVAPS X10, 128(R12)
-	PSHUFD $0x13, X9, X10
-	PADDQ  X9, X9
-	PSRAL  $0x1f, X10
-	PAND   X11, X10
-	PXOR   X10, X9
+	PXOR   X11, X0
+	PXOR   144(R12), X0
 	MOVUPS 16(CX), X1
-	PXOR   X9, X1
-	PXOR   X12, X1
-	MOVO   X9, X10
-	PXOR   X13, X10
-	MOVAPS X10, 144(R12)
-	PSHUFD $0x13, X9, X10
-	PADDQ  X9, X9
-	PSRAL  $0x1f, X10
-	PAND   X11, X10
-	PXOR   X10, X9
+	PXOR   X11, X1
+	PXOR   160(R12), X1
 	MOVUPS 32(CX), X2
-	PXOR   X9, X2
-	PXOR   X12, X2
-	MOVO   X9, X10
-	PXOR   X13, X10
-	MOVAPS X10, 160(R12)
-	PSHUFD $0x13, X9, X10
-	PADDQ  X9, X9
-	PSRAL  $0x1f, X10
-	PAND   X11, X10
-	PXOR   X10, X9
+	PXOR   X11, X2
+	PXOR   176(R12), X2
 	MOVUPS 48(CX), X3
-	PXOR   X9, X3
-	PXOR   X12, X3
-	MOVO   X9, X10
-	PXOR   X13, X10
-	MOVAPS X10, 176(R12)
-	PSHUFD $0x13, X9, X10
-	PADDQ  X9, X9
-	PSRAL  $0x1f, X10
-	PAND   X11, X10
-	PXOR   X10, X9
+	PXOR   X11, X3
+	PXOR   192(R12), X3
 	MOVUPS 64(CX), X4
-	PXOR   X9, X4
-	PXOR   X12, X4
-	MOVO   X9, X10
-	PXOR   X13, X10
-	MOVAPS X10, 192(R12)
-	PSHUFD $0x13, X9, X10
-	PADDQ  X9, X9
-	PSRAL  $0x1f, X10
-	PAND   X11, X10
-	PXOR   X10, X9
+	PXOR   X11, X4
+	PXOR   208(R12), X4
 	MOVUPS 80(CX), X5
-	PXOR   X9, X5
-	PXOR   X12, X5
-	MOVO   X9, X10
-	PXOR   X13, X10
-	MOVAPS X10, 208(R12)
-	PSHUFD $0x13, X9, X10
-	PADDQ  X9, X9
-	PSRAL  $0x1f, X10
-	PAND   X11, X10
-	PXOR   X10, X9
+	PXOR   X11, X5
+	PXOR   224(R12), X5
 	MOVUPS 96(CX), X6
-	PXOR   X9, X6
-	PXOR   X12, X6
-	MOVO   X9, X10
-	PXOR   X13, X10
-	MOVAPS X10, 224(R12)
-	PSHUFD $0x13, X9, X10
-	PADDQ  X9, X9
-	PSRAL  $0x1f, X10
-	PAND   X11, X10
-	PXOR   X10, X9
+	PXOR   X11, X6
+	PXOR   240(R12), X6
 	MOVUPS 112(CX), X7
-	PXOR   X9, X7
-	PXOR   X12, X7
-	MOVO   X9, X10
-	PXOR   X13, X10
-	MOVAPS X10, 240(R12)
-	PSHUFD $0x13, X9, X10
-	PADDQ  X9, X9
-	PSRAL  $0x1f, X10
-	PAND   X11, X10
-	PXOR   X10, X9
+	PXOR   X11, X7
+	PXOR   256(R12), X7
+	CMPQ   R13, $0x80
+	JNE    inUnit5
+	MOVQ   16(R11), R14
+	MOVQ   24(R11), R15
+
+inUnit5:
 	MOVUPS 16(SI), X8
 	AESENC X8, X0
 	AESENC X8, X1
@@ -306,6 +315,17 @@ turn5:
 	AESENC X8, X5
 	AESENC X8, X6
 	AESENC X8, X7
+	MOVAPS 144(R12), X9
+	PXOR   X12, X9
+	MOVAPS X9, 272(R12)
+	MOVQ   R14, 144(R12)
+	MOVQ   R15, 152(R12)
+	MOVQ   R15, BP
+	SARQ   $0x3f, BP
+	ANDQ   $0x00000087, BP
+	ADDQ   R14, R14
+	ADCQ   R15, R15
+	XORQ   BP, R14
 	MOVUPS 32(SI), X8
 	AESENC X8, X0
 	AESENC X8, X1
@@ -315,6 +335,17 @@ turn5:
 	AESENC X8, X5
 	AESENC X8, X6
 	AESENC X8, X7
+	MOVAPS 160(R12), X9
+	PXOR   X12, X9
+	MOVAPS X9, 288(R12)
+	MOVQ   R14, 160(R12)
+	MOVQ   R15, 168(R12)
+	MOVQ   R15, BP
+	SARQ   $0x3f, BP
+	ANDQ   $0x00000087, BP
+	ADDQ   R14, R14
+	ADCQ   R15, R15
+	XORQ   BP, R14
 	MOVUPS 48(SI), X8
 	AESENC X8, X0
 	AESENC X8, X1
@@ -324,6 +355,17 @@ turn5:
 	AESENC X8, X5
 	AESENC X8, X6
 	AESENC X8, X7
+	MOVAPS 176(R12), X9
+	PXOR   X12, X9
+	MOVAPS X9, 304(R12)
+	MOVQ   R14, 176(R12)
+	MOVQ   R15, 184(R12)
+	MOVQ   R15, BP
+	SARQ   $0x3f, BP
+	ANDQ   $0x00000087, BP
+	ADDQ   R14, R14
+	ADCQ   R15, R15
+	XORQ   BP, R14
 	MOVUPS 64(SI), X8
 	AESENC X8, X0
 	AESENC X8, X1
@@ -333,6 +375,17 @@ turn5:
 	AESENC X8, X5
 	AESENC X8, X6
 	AESENC X8, X7
+	MOVAPS 192(R12), X9
+	PXOR   X12, X9
+	MOVAPS X9, 320(R12)
+	MOVQ   R14, 192(R12)
+	MOVQ   R15, 200(R12)
+	MOVQ   R15, BP
+	SARQ   $0x3f, BP
+	ANDQ   $0x00000087, BP
+	ADDQ   R14, R14
+	ADCQ   R15, R15
+	XORQ   BP, R14
 	MOVUPS 80(SI), X8
 	AESENC X8, X0
 	AESENC X8, X1
@@ -342,6 +395,17 @@ turn5:
 	AESENC X8, X5
 	AESENC X8, X6
 	AESENC X8, X7
+	MOVAPS 208(R12), X9
+	PXOR   X12, X9
+	MOVAPS X9, 336(R12)
+	MOVQ   R14, 208(R12)
+	MOVQ   R15, 216(R12)
+	MOVQ   R15, BP
+	SARQ   $0x3f, BP
+	ANDQ   $0x00000087, BP
+	ADDQ   R14, R14
+	ADCQ   R15, R15
+	XORQ   BP, R14
 	MOVUPS 96(SI), X8
 	AESENC X8, X0
 	AESENC X8, X1
@@ -351,6 +415,17 @@ turn5:
 	AESENC X8, X5
 	AESENC X8, X6
 	AESENC X8, X7
+	MOVAPS 224(R12), X9
+	PXOR   X12, X9
+	MOVAPS X9, 352(R12)
+	MOVQ   R14, 224(R12)
+	MOVQ   R15, 232(R12)
+	MOVQ   R15, BP
+	SARQ   $0x3f, BP
+	ANDQ   $0x00000087, BP
+	ADDQ   R14, R14
+	ADCQ   R15, R15
+	XORQ   BP, R14
 	MOVUPS 112(SI), X8
 	AESENC X8, X0
 	AESENC X8, X1
@@ -360,6 +435,17 @@ turn5:
 	AESENC X8, X5
 	AESENC X8, X6
 	AESENC X8, X7
+	MOVAPS 240(R12), X9
+	PXOR   X12, X9
+	MOVAPS X9, 368(R12)
+	MOVQ   R14, 240(R12)
+	MOVQ   R15, 248(R12)
+	MOVQ   R15, BP
+	SARQ   $0x3f, BP
+	ANDQ   $0x00000087, BP
+	ADDQ   R14, R14
+	ADCQ   R15, R15
+	XORQ   BP, R14
 	MOVUPS 128(SI), X8
 	AESENC X8, X0
 	AESENC X8, X1
@@ -369,6 +455,17 @@ turn5:
 	AESENC X8, X5
 	AESENC X8, X6
 	AESENC X8, X7
+	MOVAPS 256(R12), X9
+	PXOR   X12, X9
+	MOVAPS X9, 384(R12)
+	MOVQ   R14, 256(R12)
+	MOVQ   R15, 264(R12)
+	MOVQ   R15, BP
+	SARQ   $0x3f, BP
+	ANDQ   $0x00000087, BP
+	ADDQ   R14, R14
+	ADCQ   R15, R15
+	XORQ   BP, R14
 	MOVUPS 144(SI), X8
 	AESENC X8, X0
 	AESENC X8, X1
@@ -379,7 +476,7 @@ turn5:
 	AESENC X8, X6
 	AESENC X8, X7
 	CMPQ   R8, $0x0a
-	JE     lastRound9
+	JE     lastRound10
 	MOVUPS 160(SI), X8
 	AESENC X8, X0
 	AESENC X8, X1
@@ -417,15 +514,15 @@ turn5:
 	AESENC X8, X6
 	AESENC X8, X7
 
-lastRound9:
-	AESENCLAST 128(R12), X0
-	AESENCLAST 144(R12), X1
-	AESENCLAST 160(R12), X2
-	AESENCLAST 176(R12), X3
-	AESENCLAST 192(R12), X4
-	AESENCLAST 208(R12), X5
-	AESENCLAST 224(R12), X6
-	AESENCLAST 240(R12), X7
+lastRound10:
+	AESENCLAST 272(R12), X0
+	AESENCLAST 288(R12), X1
+	AESENCLAST 304(R12), X2
+	AESENCLAST 320(R12), X3
+	AESENCLAST 336(R12), X4
+	AESENCLAST 352(R12), X5
+	AESENCLAST 368(R12), X6
+	AESENCLAST 384(R12), X7
 	MOVUPS     X0, (AX)
 	MOVUPS     X1, 16(AX)
 	MOVUPS     X2, 32(AX)
@@ -437,24 +534,26 @@ lastRound9:
 	ADDQ       $+128, CX
 	ADDQ       $+128, AX
 	SUBQ       $+128, R13
-	CMPQ       R13, $0x80
-	JGE        turn5
+	JNZ        follow4
+	MOVQ       BX, R13
+	ADDQ       $0x10, R11
+	DECQ       R9
+	JNZ        turn3
+	JMP        unitDone8
+
+follow4:
+	CMPQ R13, $0x80
+	JGE  turn3
 
 tail6:
-	TESTQ R13, R13
-	JZ    end8
+	LEAQ 144(R12), R14
 
 one7:
 	MOVUPS (CX), X0
+	MOVAPS (R14), X9
 	PXOR   X9, X0
-	PXOR   X12, X0
-	MOVO   X9, X15
-	PXOR   X13, X15
-	PSHUFD $0x13, X9, X10
-	PADDQ  X9, X9
-	PSRAL  $0x1f, X10
-	PAND   X11, X10
-	PXOR   X10, X9
+	PXOR   X11, X0
+	PXOR   X12, X9
 	MOVUPS 16(SI), X8
 	AESENC X8, X0
 	MOVUPS 32(SI), X8
@@ -474,7 +573,7 @@ one7:
 	MOVUPS 144(SI), X8
 	AESENC X8, X0
 	CMPQ   R8, $0x0a
-	JE     lastRound10
+	JE     lastRound11
 	MOVUPS 160(SI), X8
 	AESENC X8, X0
 	MOVUPS 176(SI), X8
@@ -484,34 +583,31 @@ one7:
 	MOVUPS 208(SI), X8
 	AESENC X8, X0
 
-lastRound10:
-	AESENCLAST X15, X0
+lastRound11:
+	AESENCLAST X9, X0
 	MOVUPS     X0, (AX)
+	ADDQ       $0x10, R14
 	ADDQ       $+16, CX
 	ADDQ       $+16, AX
 	SUBQ       $+16, R13
 	JNZ        one7
+	ADDQ       $0x10, R11
+	DECQ       R9
+	JNZ        nextUnit2
 
-end8:
-	ADDQ   $0x10, R11
-	DECQ   R9
-	JNZ    nextUnit2
+unitDone8:
 	TESTQ  DX, DX
 	JNZ    nextBatch1
-	PXOR   X10, X10
-	MOVAPS X10, 128(R12)
-	MOVAPS X10, 144(R12)
-	MOVAPS X10, 160(R12)
-	MOVAPS X10, 176(R12)
-	MOVAPS X10, 192(R12)
-	MOVAPS X10, 208(R12)
-	MOVAPS X10, 224(R12)
-	MOVAPS X10, 240(R12)
+	PXOR   X9, X9
+	MOVAPS X9, 272(R12)
+	MOVAPS X9, 288(R12)
+	MOVAPS X9, 304(R12)
+	MOVAPS X9, 320(R12)
+	MOVAPS X9, 336(R12)
+	MOVAPS X9, 352(R12)
+	MOVAPS X9, 368(R12)
+	MOVAPS X9, 384(R12)
 	RET
-
-DATA poly128<>+0(SB)/8, $0x0000000000000087
-DATA poly128<>+8(SB)/8, $0x0000000000000001
-GLOBL poly128<>(SB), RODATA|NOPTR, $16
 
 DATA one128<>+0(SB)/8, $0x0000000000000001
 DATA one128<>+8(SB)/8, $0x0000000000000000
@@ -548,6 +644,7 @@ nextBatch1:
 	CMPQ           DX, R11
 	CMOVQLT        DX, R11
 	SUBQ           R11, DX
+	MOVQ           R12, R13
 	VMOVDQU        384(R12), Y13
 	VPADDQ         count256<>+0(SB), Y13, Y0
 	VPADDQ         count256<>+32(SB), Y0, Y1
@@ -606,7 +703,7 @@ nextBatch1:
 	VAESENC        Y8, Y2, Y2
 	VAESENC        Y8, Y3, Y3
 	CMPQ           R8, $0x0a
-	JE             lastRound4
+	JE             lastRound3
 	VBROADCASTI128 160(DI), Y8
 	VAESENC        Y8, Y0, Y0
 	VAESENC        Y8, Y1, Y1
@@ -628,7 +725,7 @@ nextBatch1:
 	VAESENC        Y8, Y2, Y2
 	VAESENC        Y8, Y3, Y3
 
-lastRound4:
+lastRound3:
 	VBROADCASTI128 (R10), Y8
 	VAESENCLAST    Y8, Y0, Y0
 	VAESENCLAST    Y8, Y1, Y1
@@ -638,7 +735,6 @@ lastRound4:
 	VMOVDQU        Y1, 32(R12)
 	VMOVDQU        Y2, 64(R12)
 	VMOVDQU        Y3, 96(R12)
-	MOVQ           R12, R13
 
 nextUnit2:
 	MOVQ           BX, R14
@@ -650,7 +746,7 @@ nextUnit2:
 	VPXOR          Y13, Y9, Y9
 	VPXOR          Y14, Y9, Y9
 	CMPQ           R14, $0x00000100
-	JLT            tail6
+	JLT            tail5
 	VPSRLQ         $0x3e, Y9, Y13
 	VPSLLQ         $0x02, Y9, Y10
 	VPCLMULQDQ     $0x10, Y13, Y15, Y14
@@ -670,7 +766,7 @@ nextUnit2:
 	VPXOR          Y13, Y12, Y12
 	VPXOR          Y14, Y12, Y12
 
-turn5:
+turn4:
 	VBROADCASTI128 (SI), Y13
 	VBROADCASTI128 (R9), Y8
 	VPXOR          (CX), Y9, Y0
@@ -821,7 +917,7 @@ turn5:
 	VAESENC        Y8, Y6, Y6
 	VAESENC        Y8, Y7, Y7
 	CMPQ           R8, $0x0a
-	JE             lastRound10
+	JE             lastRound9
 	VBROADCASTI128 160(SI), Y8
 	VAESENC        Y8, Y0, Y0
 	VAESENC        Y8, Y1, Y1
@@ -859,7 +955,7 @@ turn5:
 	VAESENC        Y8, Y6, Y6
 	VAESENC        Y8, Y7, Y7
 
-lastRound10:
+lastRound9:
 	VAESENCLAST 128(R12), Y0, Y0
 	VAESENCLAST 160(R12), Y1, Y1
 	VAESENCLAST 192(R12), Y2, Y2
@@ -880,14 +976,67 @@ lastRound10:
 	ADDQ        $+256, AX
 	SUBQ        $+256, R14
 	CMPQ        R14, $0x00000100
-	JGE         turn5
+	JGE         turn4
 
-tail6:
+tail5:
 	CMPQ R14, $0x20
-	JLT  odd9
+	JLT  odd8
 
-pair7:
+pair6:
 	VPXOR          (CX), Y9, Y0
+	VBROADCASTI128 (R9), Y8
+	VPXOR          Y8, Y9, Y10
+	VBROADCASTI128 (SI), Y8
+	VPXOR          Y8, Y0, Y0
+	VBROADCASTI128 16(SI), Y8
+	VAESENC        Y8, Y0, Y0
+	VBROADCASTI128 32(SI), Y8
+	VAESENC        Y8, Y0, Y0
+	VBROADCASTI128 48(SI), Y8
+	VAESENC        Y8, Y0, Y0
+	VBROADCASTI128 64(SI), Y8
+	VAESENC        Y8, Y0, Y0
+	VBROADCASTI128 80(SI), Y8
+	VAESENC        Y8, Y0, Y0
+	VBROADCASTI128 96(SI), Y8
+	VAESENC        Y8, Y0, Y0
+	VBROADCASTI128 112(SI), Y8
+	VAESENC        Y8, Y0, Y0
+	VBROADCASTI128 128(SI), Y8
+	VAESENC        Y8, Y0, Y0
+	VBROADCASTI128 144(SI), Y8
+	VAESENC        Y8, Y0, Y0
+	CMPQ           R8, $0x0a
+	JE             lastRound10
+	VBROADCASTI128 160(SI), Y8
+	VAESENC        Y8, Y0, Y0
+	VBROADCASTI128 176(SI), Y8
+	VAESENC        Y8, Y0, Y0
+	VBROADCASTI128 192(SI), Y8
+	VAESENC        Y8, Y0, Y0
+	VBROADCASTI128 208(SI), Y8
+	VAESENC        Y8, Y0, Y0
+
+lastRound10:
+	VAESENCLAST Y10, Y0, Y0
+	VMOVDQU     Y0, (AX)
+	VPSRLQ      $0x3e, Y9, Y13
+	VPSLLQ      $0x02, Y9, Y9
+	VPCLMULQDQ  $0x10, Y13, Y15, Y14
+	VPSLLDQ     $0x08, Y13, Y13
+	VPXOR       Y13, Y9, Y9
+	VPXOR       Y14, Y9, Y9
+	ADDQ        $+32, CX
+	ADDQ        $+32, AX
+	SUBQ        $+32, R14
+	CMPQ        R14, $0x20
+	JGE         pair6
+
+odd8:
+	TESTQ          R14, R14
+	JZ             end7
+	VMOVDQU        (CX), X0
+	VPXOR          Y9, Y0, Y0
 	VBROADCASTI128 (R9), Y8
 	VPXOR          Y8, Y9, Y10
 	VBROADCASTI128 (SI), Y8
@@ -923,65 +1072,12 @@ pair7:
 
 lastRound11:
 	VAESENCLAST Y10, Y0, Y0
-	VMOVDQU     Y0, (AX)
-	VPSRLQ      $0x3e, Y9, Y13
-	VPSLLQ      $0x02, Y9, Y9
-	VPCLMULQDQ  $0x10, Y13, Y15, Y14
-	VPSLLDQ     $0x08, Y13, Y13
-	VPXOR       Y13, Y9, Y9
-	VPXOR       Y14, Y9, Y9
-	ADDQ        $+32, CX
-	ADDQ        $+32, AX
-	SUBQ        $+32, R14
-	CMPQ        R14, $0x20
-	JGE         pair7
-
-odd9:
-	TESTQ          R14, R14
-	JZ             end8
-	VMOVDQU        (CX), X0
-	VPXOR          Y9, Y0, Y0
-	VBROADCASTI128 (R9), Y8
-	VPXOR          Y8, Y9, Y10
-	VBROADCASTI128 (SI), Y8
-	VPXOR          Y8, Y0, Y0
-	VBROADCASTI128 16(SI), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 32(SI), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 48(SI), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 64(SI), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 80(SI), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 96(SI), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 112(SI), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 128(SI), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 144(SI), Y8
-	VAESENC        Y8, Y0, Y0
-	CMPQ           R8, $0x0a
-	JE             lastRound12
-	VBROADCASTI128 160(SI), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 176(SI), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 192(SI), Y8
-	VAESENC        Y8, Y0, Y0
-	VBROADCASTI128 208(SI), Y8
-	VAESENC        Y8, Y0, Y0
-
-lastRound12:
-	VAESENCLAST Y10, Y0, Y0
 	VMOVDQU     X0, (AX)
 	ADDQ        $+16, CX
 	ADDQ        $+16, AX
 	SUBQ        $+16, R14
 
-end8:
+end7:
 	ADDQ    $0x10, R13
 	DECQ    R11
 	JNZ     nextUnit2
@@ -1061,6 +1157,7 @@ nextBatch1:
 	CMPQ            DX, R11
 	CMOVQLT         DX, R11
 	SUBQ            R11, DX
+	MOVQ            R12, R13
 	VMOVDQA64       Z10, Z0
 	VPADDQ          Z11, Z10, Z10
 	VMOVDQA64       Z10, Z1
@@ -1120,7 +1217,7 @@ nextBatch1:
 	VAESENC         Z13, Z2, Z2
 	VAESENC         Z13, Z3, Z3
 	CMPQ            R8, $0x0a
-	JE              lastRound4
+	JE              lastRound3
 	VBROADCASTI32X4 160(DI), Z13
 	VAESENC         Z13, Z0, Z0
 	VAESENC         Z13, Z1, Z1
@@ -1142,7 +1239,7 @@ nextBatch1:
 	VAESENC         Z13, Z2, Z2
 	VAESENC         Z13, Z3, Z3
 
-lastRound4:
+lastRound3:
 	VBROADCASTI32X4 (R10), Z13
 	VAESENCLAST     Z13, Z0, Z0
 	VAESENCLAST     Z13, Z1, Z1
@@ -1152,7 +1249,6 @@ lastRound4:
 	VMOVDQU64       Z1, 64(R12)
 	VMOVDQU64       Z2, 128(R12)
 	VMOVDQU64       Z3, 192(R12)
-	MOVQ            R12, R13
 
 nextUnit2:
 	MOVQ            BX, R14
@@ -1164,7 +1260,7 @@ nextUnit2:
 	VPXORD          Z8, Z16, Z16
 	VPXORD          Z9, Z16, Z16
 	CMPQ            R14, $0x00000200
-	JLT             tail6
+	JLT             tail5
 	VPSRLQ          $0x3c, Z16, Z8
 	VPSLLQ          $0x04, Z16, Z17
 	VPCLMULQDQ      $0x10, Z8, Z15, Z14
@@ -1196,7 +1292,7 @@ nextUnit2:
 	VPSLLDQ         $0x02, Z19, Z23
 	VPXORD          Z8, Z23, Z23
 
-turn5:
+turn4:
 	VBROADCASTI32X4 (SI), Z13
 	VMOVDQU64       (CX), Z0
 	VPTERNLOGD      $0x96, Z13, Z16, Z0
@@ -1337,7 +1433,7 @@ turn5:
 	VAESENC         Z13, Z6, Z6
 	VAESENC         Z13, Z7, Z7
 	CMPQ            R8, $0x0a
-	JE              lastRound10
+	JE              lastRound9
 	VBROADCASTI32X4 160(SI), Z13
 	VAESENC         Z13, Z0, Z0
 	VAESENC         Z13, Z1, Z1
@@ -1375,7 +1471,7 @@ turn5:
 	VAESENC         Z13, Z6, Z6
 	VAESENC         Z13, Z7, Z7
 
-lastRound10:
+lastRound9:
 	VAESENCLAST Z24, Z0, Z0
 	VAESENCLAST Z25, Z1, Z1
 	VAESENCLAST Z26, Z2, Z2
@@ -1396,14 +1492,72 @@ lastRound10:
 	ADDQ        $+512, AX
 	SUBQ        $+512, R14
 	CMPQ        R14, $0x00000200
-	JGE         turn5
+	JGE         turn4
 
-tail6:
+tail5:
 	CMPQ R14, $0x40
-	JLT  rest9
+	JLT  rest8
 
-quad7:
+quad6:
 	VPXORD          (CX), Z16, Z0
+	VBROADCASTI32X4 (R9), Z13
+	VPXORD          Z13, Z16, Z24
+	VBROADCASTI32X4 (SI), Z13
+	VPXORD          Z13, Z0, Z0
+	VBROADCASTI32X4 16(SI), Z13
+	VAESENC         Z13, Z0, Z0
+	VBROADCASTI32X4 32(SI), Z13
+	VAESENC         Z13, Z0, Z0
+	VBROADCASTI32X4 48(SI), Z13
+	VAESENC         Z13, Z0, Z0
+	VBROADCASTI32X4 64(SI), Z13
+	VAESENC         Z13, Z0, Z0
+	VBROADCASTI32X4 80(SI), Z13
+	VAESENC         Z13, Z0, Z0
+	VBROADCASTI32X4 96(SI), Z13
+	VAESENC         Z13, Z0, Z0
+	VBROADCASTI32X4 112(SI), Z13
+	VAESENC         Z13, Z0, Z0
+	VBROADCASTI32X4 128(SI), Z13
+	VAESENC         Z13, Z0, Z0
+	VBROADCASTI32X4 144(SI), Z13
+	VAESENC         Z13, Z0, Z0
+	CMPQ            R8, $0x0a
+	JE              lastRound10
+	VBROADCASTI32X4 160(SI), Z13
+	VAESENC         Z13, Z0, Z0
+	VBROADCASTI32X4 176(SI), Z13
+	VAESENC         Z13, Z0, Z0
+	VBROADCASTI32X4 192(SI), Z13
+	VAESENC         Z13, Z0, Z0
+	VBROADCASTI32X4 208(SI), Z13
+	VAESENC         Z13, Z0, Z0
+
+lastRound10:
+	VAESENCLAST Z24, Z0, Z0
+	VMOVDQU64   Z0, (AX)
+	VPSRLQ      $0x3c, Z16, Z8
+	VPSLLQ      $0x04, Z16, Z16
+	VPCLMULQDQ  $0x10, Z8, Z15, Z14
+	VPSLLDQ     $0x08, Z8, Z8
+	VPXORD      Z8, Z16, Z16
+	VPXORD      Z14, Z16, Z16
+	ADDQ        $+64, CX
+	ADDQ        $+64, AX
+	SUBQ        $+64, R14
+	CMPQ        R14, $0x40
+	JGE         quad6
+
+rest8:
+	TESTQ           R14, R14
+	JZ              end7
+	MOVQ            R14, R15
+	SHRQ            $0x03, R15
+	MOVQ            $-1, BP
+	BZHIQ           R15, BP, BP
+	KMOVB           BP, K1
+	VMOVDQU64.Z     (CX), K1, Z0
+	VPXORD          Z16, Z0, Z0
 	VBROADCASTI32X4 (R9), Z13
 	VPXORD          Z13, Z16, Z24
 	VBROADCASTI32X4 (SI), Z13
@@ -1439,69 +1593,11 @@ quad7:
 
 lastRound11:
 	VAESENCLAST Z24, Z0, Z0
-	VMOVDQU64   Z0, (AX)
-	VPSRLQ      $0x3c, Z16, Z8
-	VPSLLQ      $0x04, Z16, Z16
-	VPCLMULQDQ  $0x10, Z8, Z15, Z14
-	VPSLLDQ     $0x08, Z8, Z8
-	VPXORD      Z8, Z16, Z16
-	VPXORD      Z14, Z16, Z16
-	ADDQ        $+64, CX
-	ADDQ        $+64, AX
-	SUBQ        $+64, R14
-	CMPQ        R14, $0x40
-	JGE         quad7
-
-rest9:
-	TESTQ           R14, R14
-	JZ              end8
-	MOVQ            R14, R15
-	SHRQ            $0x03, R15
-	MOVQ            $-1, BP
-	BZHIQ           R15, BP, BP
-	KMOVB           BP, K1
-	VMOVDQU64.Z     (CX), K1, Z0
-	VPXORD          Z16, Z0, Z0
-	VBROADCASTI32X4 (R9), Z13
-	VPXORD          Z13, Z16, Z24
-	VBROADCASTI32X4 (SI), Z13
-	VPXORD          Z13, Z0, Z0
-	VBROADCASTI32X4 16(SI), Z13
-	VAESENC         Z13, Z0, Z0
-	VBROADCASTI32X4 32(SI), Z13
-	VAESENC         Z13, Z0, Z0
-	VBROADCASTI32X4 48(SI), Z13
-	VAESENC         Z13, Z0, Z0
-	VBROADCASTI32X4 64(SI), Z13
-	VAESENC         Z13, Z0, Z0
-	VBROADCASTI32X4 80(SI), Z13
-	VAESENC         Z13, Z0, Z0
-	VBROADCASTI32X4 96(SI), Z13
-	VAESENC         Z13, Z0, Z0
-	VBROADCASTI32X4 112(SI), Z13
-	VAESENC         Z13, Z0, Z0
-	VBROADCASTI32X4 128(SI), Z13
-	VAESENC         Z13, Z0, Z0
-	VBROADCASTI32X4 144(SI), Z13
-	VAESENC         Z13, Z0, Z0
-	CMPQ            R8, $0x0a
-	JE              lastRound12
-	VBROADCASTI32X4 160(SI), Z13
-	VAESENC         Z13, Z0, Z0
-	VBROADCASTI32X4 176(SI), Z13
-	VAESENC         Z13, Z0, Z0
-	VBROADCASTI32X4 192(SI), Z13
-	VAESENC         Z13, Z0, Z0
-	VBROADCASTI32X4 208(SI), Z13
-	VAESENC         Z13, Z0, Z0
-
-lastRound12:
-	VAESENCLAST Z24, Z0, Z0
 	VMOVDQU64   Z0, K1, (AX)
 	ADDQ        R14, CX
 	ADDQ        R14, AX
 
-end8:
+end7:
 	ADDQ  $0x10, R13
 	DECQ  R11
 	JNZ   nextUnit2
@@ -1552,10 +1648,10 @@ GLOBL count512<>(SB), RODATA|NOPTR, $128
 
 // func decryptAESNI(dst *byte, src *byte, units int, unitSize int, keys *[60]uint32, tweakKeys *[60]uint32, rounds int, iv *[16]byte)
 // Requires: AES, CMOV, SSE, SSE2
-TEXT ·decryptAESNI(SB), NOSPLIT, $264-64
-	// X0-X7 blocks in flight, X8 round key, X9 tweak of the next block,
-	// X10 scratch, X11 the polynomial, X12 first and X13 last round key, X14 IV.
-	// Stack: 8 tweaks of a batch of units, 8 tweaks of the turn ^ last round key.
+TEXT ·decryptAESNI(SB), NOSPLIT, $424-64
+	// X0-X7 blocks in flight, X8 round key, X9-X10 scratch, X11 first and X12 last round key.
+	// Stack: 8 tweaks of a batch of units and room for one; 8 tweaks of the next turn;
+	// 8 tweaks of this turn, each ^ last round key; IV.
 	MOVQ   dst+0(FP), AX
 	MOVQ   src+8(FP), CX
 	MOVQ   units+16(FP), DX
@@ -1572,33 +1668,36 @@ TEXT ·decryptAESNI(SB), NOSPLIT, $264-64
 	MOVQ   iv+56(FP), R11
 	LEAQ   8(SP), R12
 	ANDQ   $-16, R12
-	MOVUPS poly128<>+0(SB), X11
-	MOVUPS (SI), X12
-	MOVUPS (R9), X13
-	MOVUPS (R11), X14
+	MOVUPS (SI), X11
+	MOVUPS (R9), X12
+	MOVUPS (R11), X9
+	MOVAPS X9, 400(R12)
 
 nextBatch1:
 	MOVQ    $0x00000008, R9
 	CMPQ    DX, R9
 	CMOVQLT DX, R9
 	SUBQ    R9, DX
+	MOVQ    R12, R11
+	MOVAPS  400(R12), X9
 	MOVUPS  one128<>+0(SB), X10
-	MOVO    X14, X0
-	PADDQ   X10, X14
-	MOVO    X14, X1
-	PADDQ   X10, X14
-	MOVO    X14, X2
-	PADDQ   X10, X14
-	MOVO    X14, X3
-	PADDQ   X10, X14
-	MOVO    X14, X4
-	PADDQ   X10, X14
-	MOVO    X14, X5
-	PADDQ   X10, X14
-	MOVO    X14, X6
-	PADDQ   X10, X14
-	MOVO    X14, X7
-	PADDQ   X10, X14
+	MOVO    X9, X0
+	PADDQ   X10, X9
+	MOVO    X9, X1
+	PADDQ   X10, X9
+	MOVO    X9, X2
+	PADDQ   X10, X9
+	MOVO    X9, X3
+	PADDQ   X10, X9
+	MOVO    X9, X4
+	PADDQ   X10, X9
+	MOVO    X9, X5
+	PADDQ   X10, X9
+	MOVO    X9, X6
+	PADDQ   X10, X9
+	MOVO    X9, X7
+	PADDQ   X10, X9
+	MOVAPS  X9, 400(R12)
 	MOVUPS  (DI), X8
 	PXOR    X8, X0
 	PXOR    X8, X1
@@ -1690,7 +1789,7 @@ nextBatch1:
 	AESENC  X8, X6
 	AESENC  X8, X7
 	CMPQ    R8, $0x0a
-	JE      lastRound4
+	JE      lastRound9
 	MOVUPS  160(DI), X8
 	AESENC  X8, X0
 	AESENC  X8, X1
@@ -1728,7 +1827,7 @@ nextBatch1:
 	AESENC  X8, X6
 	AESENC  X8, X7
 
-lastRound4:
+lastRound9:
 	MOVUPS     (R10), X8
 	AESENCLAST X8, X0
 	AESENCLAST X8, X1
@@ -1746,103 +1845,109 @@ lastRound4:
 	MOVAPS     X5, 80(R12)
 	MOVAPS     X6, 96(R12)
 	MOVAPS     X7, 112(R12)
-	MOVQ       R12, R11
 
 nextUnit2:
-	MOVQ   BX, R13
-	MOVAPS (R11), X9
-	CMPQ   R13, $0x80
-	JLT    tail6
+	MOVQ BX, R13
+	MOVQ (R11), R14
+	MOVQ 8(R11), R15
+	MOVQ R14, 144(R12)
+	MOVQ R15, 152(R12)
+	MOVQ R15, BP
+	SARQ $0x3f, BP
+	ANDQ $0x00000087, BP
+	ADDQ R14, R14
+	ADCQ R15, R15
+	XORQ BP, R14
+	MOVQ R14, 160(R12)
+	MOVQ R15, 168(R12)
+	MOVQ R15, BP
+	SARQ $0x3f, BP
+	ANDQ $0x00000087, BP
+	ADDQ R14, R14
+	ADCQ R15, R15
+	XORQ BP, R14
+	MOVQ R14, 176(R12)
+	MOVQ R15, 184(R12)
+	MOVQ R15, BP
+	SARQ $0x3f, BP
+	ANDQ $0x00000087, BP
+	ADDQ R14, R14
+	ADCQ R15, R15
+	XORQ BP, R14
+	MOVQ R14, 192(R12)
+	MOVQ R15, 200(R12)
+	MOVQ R15, BP
+	SARQ $0x3f, BP
+	ANDQ $0x00000087, BP
+	ADDQ R14, R14
+	ADCQ R15, R15
+	XORQ BP, R14
+	MOVQ R14, 208(R12)
+	MOVQ R15, 216(R12)
+	MOVQ R15, BP
+	SARQ $0x3f, BP
+	ANDQ $0x00000087, BP
+	ADDQ R14, R14
+	ADCQ R15, R15
+	XORQ BP, R14
+	MOVQ R14, 224(R12)
+	MOVQ R15, 232(R12)
+	MOVQ R15, BP
+	SARQ $0x3f, BP
+	ANDQ $0x00000087, BP
+	ADDQ R14, R14
+	ADCQ R15, R15
+	XORQ BP, R14
+	MOVQ R14, 240(R12)
+	MOVQ R15, 248(R12)
+	MOVQ R15, BP
+	SARQ $0x3f, BP
+	ANDQ $0x00000087, BP
+	ADDQ R14, R14
+	ADCQ R15, R15
+	XORQ BP, R14
+	MOVQ R14, 256(R12)
+	MOVQ R15, 264(R12)
+	MOVQ R15, BP
+	SARQ $0x3f, BP
+	ANDQ $0x00000087, BP
+	ADDQ R14, R14
+	ADCQ R15, R15
+	XORQ BP, R14
+	CMPQ R13, $0x80
+	JLT  tail6
 
-turn5:
+turn3:
 	MOVUPS (CX), X0
-	PXOR   X9, X0
-	PXOR   X12, X0
-	MOVO   X9, X10
-	PXOR   X13, X10
-	MOVAPS X10, 128(R12)
-	PSHUFD $0x13, X9, X10
-	PADDQ  X9, X9
-	PSRAL  $0x1f, X10
-	PAND   X11, X10
-	PXOR   X10, X9
+	PXOR   X11, X0
+	PXOR   144(R12), X0
 	MOVUPS 16(CX), X1
-	PXOR   X9, X1
-	PXOR   X12, X1
-	MOVO   X9, X10
-	PXOR   X13, X10
-	MOVAPS X10, 144(R12)
-	PSHUFD $0x13, X9, X10
-	PADDQ  X9, X9
-	PSRAL  $0x1f, X10
-	PAND   X11, X10
-	PXOR   X10, X9
+	PXOR   X11, X1
+	PXOR   160(R12), X1
 	MOVUPS 32(CX), X2
-	PXOR   X9, X2
-	PXOR   X12, X2
-	MOVO   X9, X10
-	PXOR   X13, X10
-	MOVAPS X10, 160(R12)
-	PSHUFD $0x13, X9, X10
-	PADDQ  X9, X9
-	PSRAL  $0x1f, X10
-	PAND   X11, X10
-	PXOR   X10, X9
+	PXOR   X11, X2
+	PXOR   176(R12), X2
 	MOVUPS 48(CX), X3
-	PXOR   X9, X3
-	PXOR   X12, X3
-	MOVO   X9, X10
-	PXOR   X13, X10
-	MOVAPS X10, 176(R12)
-	PSHUFD $0x13, X9, X10
-	PADDQ  X9, X9
-	PSRAL  $0x1f, X10
-	PAND   X11, X10
-	PXOR   X10, X9
+	PXOR   X11, X3
+	PXOR   192(R12), X3
 	MOVUPS 64(CX), X4
-	PXOR   X9, X4
-	PXOR   X12, X4
-	MOVO   X9, X10
-	PXOR   X13, X10
-	MOVAPS X10, 192(R12)
-	PSHUFD $0x13, X9, X10
-	PADDQ  X9, X9
-	PSRAL  $0x1f, X10
-	PAND   X11, X10
-	PXOR   X10, X9
+	PXOR   X11, X4
+	PXOR   208(R12), X4
 	MOVUPS 80(CX), X5
-	PXOR   X9, X5
-	PXOR   X12, X5
-	MOVO   X9, X10
-	PXOR   X13, X10
-	MOVAPS X10, 208(R12)
-	PSHUFD $0x13, X9, X10
-	PADDQ  X9, X9
-	PSRAL  $0x1f, X10
-	PAND   X11, X10
-	PXOR   X10, X9
+	PXOR   X11, X5
+	PXOR   224(R12), X5
 	MOVUPS 96(CX), X6
-	PXOR   X9, X6
-	PXOR   X12, X6
-	MOVO   X9, X10
-	PXOR   X13, X10
-	MOVAPS X10, 224(R12)
-	PSHUFD $0x13, X9, X10
-	PADDQ  X9, X9
-	PSRAL  $0x1f, X10
-	PAND   X11, X10
-	PXOR   X10, X9
+	PXOR   X11, X6
+	PXOR   240(R12), X6
 	MOVUPS 112(CX), X7
-	PXOR   X9, X7
-	PXOR   X12, X7
-	MOVO   X9, X10
-	PXOR   X13, X10
-	MOVAPS X10, 240(R12)
-	PSHUFD $0x13, X9, X10
-	PADDQ  X9, X9
-	PSRAL  $0x1f, X10
-	PAND   X11, X10
-	PXOR   X10, X9
+	PXOR   X11, X7
+	PXOR   256(R12), X7
+	CMPQ   R13, $0x80
+	JNE    inUnit5
+	MOVQ   16(R11), R14
+	MOVQ   24(R11), R15
+
+inUnit5:
 	MOVUPS 16(SI), X8
 	AESDEC X8, X0
 	AESDEC X8, X1
@@ -1852,6 +1957,17 @@ turn5:
 	AESDEC X8, X5
 	AESDEC X8, X6
 	AESDEC X8, X7
+	MOVAPS 144(R12), X9
+	PXOR   X12, X9
+	MOVAPS X9, 272(R12)
+	MOVQ   R14, 144(R12)
+	MOVQ   R15, 152(R12)
+	MOVQ   R15, BP
+	SARQ   $0x3f, BP
+	ANDQ   $0x00000087, BP
+	ADDQ   R14, R14
+	ADCQ   R15, R15
+	XORQ   BP, R14
 	MOVUPS 32(SI), X8
 	AESDEC X8, X0
 	AESDEC X8, X1
@@ -1861,6 +1977,17 @@ turn5:
 	AESDEC X8, X5
 	AESDEC X8, X6
 	AESDEC X8, X7
+	MOVAPS 160(R12), X9
+	PXOR   X12, X9
+	MOVAPS X9, 288(R12)
+	MOVQ   R14, 160(R12)
+	MOVQ   R15, 168(R12)
+	MOVQ   R15, BP
+	SARQ   $0x3f, BP
+	ANDQ   $0x00000087, BP
+	ADDQ   R14, R14
+	ADCQ   R15, R15
+	XORQ   BP, R14
 	MOVUPS 48(SI), X8
 	AESDEC X8, X0
 	AESDEC X8, X1
@@ -1870,6 +1997,17 @@ turn5:
 	AESDEC X8, X5
 	AESDEC X8, X6
 	AESDEC X8, X7
+	MOVAPS 176(R12), X9
+	PXOR   X12, X9
+	MOVAPS X9, 304(R12)
+	MOVQ   R14, 176(R12)
+	MOVQ   R15, 184(R12)
+	MOVQ   R15, BP
+	SARQ   $0x3f, BP
+	ANDQ   $0x00000087, BP
+	ADDQ   R14, R14
+	ADCQ   R15, R15
+	XORQ   BP, R14
 	MOVUPS 64(SI), X8
 	AESDEC X8, X0
 	AESDEC X8, X1
@@ -1879,6 +2017,17 @@ turn5:
 	AESDEC X8, X5
 	AESDEC X8, X6
 	AESDEC X8, X7
+	MOVAPS 192(R12), X9
+	PXOR   X12, X9
+	MOVAPS X9, 320(R12)
+	MOVQ   R14, 192(R12)
+	MOVQ   R15, 200(R12)
+	MOVQ   R15, BP
+	SARQ   $0x3f, BP
+	ANDQ   $0x00000087, BP
+	ADDQ   R14, R14
+	ADCQ   R15, R15
+	XORQ   BP, R14
 	MOVUPS 80(SI), X8
 	AESDEC X8, X0
 	AESDEC X8, X1
@@ -1888,6 +2037,17 @@ turn5:
 	AESDEC X8, X5
 	AESDEC X8, X6
 	AESDEC X8, X7
+	MOVAPS 208(R12), X9
+	PXOR   X12, X9
+	MOVAPS X9, 336(R12)
+	MOVQ   R14, 208(R12)
+	MOVQ   R15, 216(R12)
+	MOVQ   R15, BP
+	SARQ   $0x3f, BP
+	ANDQ   $0x00000087, BP
+	ADDQ   R14, R14
+	ADCQ   R15, R15
+	XORQ   BP, R14
 	MOVUPS 96(SI), X8
 	AESDEC X8, X0
 	AESDEC X8, X1
@@ -1897,6 +2057,17 @@ turn5:
 	AESDEC X8, X5
 	AESDEC X8, X6
 	AESDEC X8, X7
+	MOVAPS 224(R12), X9
+	PXOR   X12, X9
+	MOVAPS X9, 352(R12)
+	MOVQ   R14, 224(R12)
+	MOVQ   R15, 232(R12)
+	MOVQ   R15, BP
+	SARQ   $0x3f, BP
+	ANDQ   $0x00000087, BP
+	ADDQ   R14, R14
+	ADCQ   R15, R15
+	XORQ   BP, R14
 	MOVUPS 112(SI), X8
 	AESDEC X8, X0
 	AESDEC X8, X1
@@ -1906,6 +2077,17 @@ turn5:
 	AESDEC X8, X5
 	AESDEC X8, X6
 	AESDEC X8, X7
+	MOVAPS 240(R12), X9
+	PXOR   X12, X9
+	MOVAPS X9, 368(R12)
+	MOVQ   R14, 240(R12)
+	MOVQ   R15, 248(R12)
+	MOVQ   R15, BP
+	SARQ   $0x3f, BP
+	ANDQ   $0x00000087, BP
+	ADDQ   R14, R14
+	ADCQ   R15, R15
+	XORQ   BP, R14
 	MOVUPS 128(SI), X8
 	AESDEC X8, X0
 	AESDEC X8, X1
@@ -1915,6 +2097,17 @@ turn5:
 	AESDEC X8, X5
 	AESDEC X8, X6
 	AESDEC X8, X7
+	MOVAPS 256(R12), X9
+	PXOR   X12, X9
+	MOVAPS X9, 384(R12)
+	MOVQ   R14, 256(R12)
+	MOVQ   R15, 264(R12)
+	MOVQ   R15, BP
+	SARQ   $0x3f, BP
+	ANDQ   $0x00000087, BP
+	ADDQ   R14, R14
+	ADCQ   R15, R15
+	XORQ   BP, R14
 	MOVUPS 144(SI), X8
 	AESDEC X8, X0
 	AESDEC X8, X1
@@ -1925,7 +2118,7 @@ turn5:
 	AESDEC X8, X6
 	AESDEC X8, X7
 	CMPQ   R8, $0x0a
-	JE     lastRound9
+	JE     lastRound10
 	MOVUPS 160(SI), X8
 	AESDEC X8, X0
 	AESDEC X8, X1
@@ -1963,15 +2156,15 @@ turn5:
 	AESDEC X8, X6
 	AESDEC X8, X7
 
-lastRound9:
-	AESDECLAST 128(R12), X0
-	AESDECLAST 144(R12), X1
-	AESDECLAST 160(R12), X2
-	AESDECLAST 176(R12), X3
-	AESDECLAST 192(R12), X4
-	AESDECLAST 208(R12), X5
-	AESDECLAST 224(R12), X6
-	AESDECLAST 240(R12), X7
+lastRound10:
+	AESDECLAST 272(R12), X0
+	AESDECLAST 288(R12), X1
+	AESDECLAST 304(R12), X2
+	AESDECLAST 320(R12), X3
+	AESDECLAST 336(R12), X4
+	AESDECLAST 352(R12), X5
+	AESDECLAST 368(R12), X6
+	AESDECLAST 384(R12), X7
 	MOVUPS     X0, (AX)
 	MOVUPS     X1, 16(AX)
 	MOVUPS     X2, 32(AX)
@@ -1983,24 +2176,26 @@ lastRound9:
 	ADDQ       $+128, CX
 	ADDQ       $+128, AX
 	SUBQ       $+128, R13
-	CMPQ       R13, $0x80
-	JGE        turn5
+	JNZ        follow4
+	MOVQ       BX, R13
+	ADDQ       $0x10, R11
+	DECQ       R9
+	JNZ        turn3
+	JMP        unitDone8
+
+follow4:
+	CMPQ R13, $0x80
+	JGE  turn3
 
 tail6:
-	TESTQ R13, R13
-	JZ    end8
+	LEAQ 144(R12), R14
 
 one7:
 	MOVUPS (CX), X0
+	MOVAPS (R14), X9
 	PXOR   X9, X0
-	PXOR   X12, X0
-	MOVO   X9, X15
-	PXOR   X13, X15
-	PSHUFD $0x13, X9, X10
-	PADDQ  X9, X9
-	PSRAL  $0x1f, X10
-	PAND   X11, X10
-	PXOR   X10, X9
+	PXOR   X11, X0
+	PXOR   X12, X9
 	MOVUPS 16(SI), X8
 	AESDEC X8, X0
 	MOVUPS 32(SI), X8
@@ -2020,7 +2215,7 @@ one7:
 	MOVUPS 144(SI), X8
 	AESDEC X8, X0
 	CMPQ   R8, $0x0a
-	JE     lastRound10
+	JE     lastRound11
 	MOVUPS 160(SI), X8
 	AESDEC X8, X0
 	MOVUPS 176(SI), X8
@@ -2030,29 +2225,30 @@ one7:
 	MOVUPS 208(SI), X8
 	AESDEC X8, X0
 
-lastRound10:
-	AESDECLAST X15, X0
+lastRound11:
+	AESDECLAST X9, X0
 	MOVUPS     X0, (AX)
+	ADDQ       $0x10, R14
 	ADDQ       $+16, CX
 	ADDQ       $+16, AX
 	SUBQ       $+16, R13
 	JNZ        one7
+	ADDQ       $0x10, R11
+	DECQ       R9
+	JNZ        nextUnit2
 
-end8:
-	ADDQ   $0x10, R11
-	DECQ   R9
-	JNZ    nextUnit2
+unitDone8:
 	TESTQ  DX, DX
 	JNZ    nextBatch1
-	PXOR   X10, X10
-	MOVAPS X10, 128(R12)
-	MOVAPS X10, 144(R12)
-	MOVAPS X10, 160(R12)
-	MOVAPS X10, 176(R12)
-	MOVAPS X10, 192(R12)
-	MOVAPS X10, 208(R12)
-	MOVAPS X10, 224(R12)
-	MOVAPS X10, 240(R12)
+	PXOR   X9, X9
+	MOVAPS X9, 272(R12)
+	MOVAPS X9, 288(R12)
+	MOVAPS X9, 304(R12)
+	MOVAPS X9, 320(R12)
+	MOVAPS X9, 336(R12)
+	MOVAPS X9, 352(R12)
+	MOVAPS X9, 368(R12)
+	MOVAPS X9, 384(R12)
 	RET
 
 // func decryptVAES256(dst *byte, src *byte, units int, unitSize int, keys *[60]uint32, tweakKeys *[60]uint32, rounds int, iv *[16]byte)
@@ -2086,6 +2282,7 @@ nextBatch1:
 	CMPQ           DX, R11
 	CMOVQLT        DX, R11
 	SUBQ           R11, DX
+	MOVQ           R12, R13
 	VMOVDQU        384(R12), Y13
 	VPADDQ         count256<>+0(SB), Y13, Y0
 	VPADDQ         count256<>+32(SB), Y0, Y1
@@ -2144,7 +2341,7 @@ nextBatch1:
 	VAESENC        Y8, Y2, Y2
 	VAESENC        Y8, Y3, Y3
 	CMPQ           R8, $0x0a
-	JE             lastRound4
+	JE             lastRound3
 	VBROADCASTI128 160(DI), Y8
 	VAESENC        Y8, Y0, Y0
 	VAESENC        Y8, Y1, Y1
@@ -2166,7 +2363,7 @@ nextBatch1:
 	VAESENC        Y8, Y2, Y2
 	VAESENC        Y8, Y3, Y3
 
-lastRound4:
+lastRound3:
 	VBROADCASTI128 (R10), Y8
 	VAESENCLAST    Y8, Y0, Y0
 	VAESENCLAST    Y8, Y1, Y1
@@ -2176,7 +2373,6 @@ lastRound4:
 	VMOVDQU        Y1, 32(R12)
 	VMOVDQU        Y2, 64(R12)
 	VMOVDQU        Y3, 96(R12)
-	MOVQ           R12, R13
 
 nextUnit2:
 	MOVQ           BX, R14
@@ -2188,7 +2384,7 @@ nextUnit2:
 	VPXOR          Y13, Y9, Y9
 	VPXOR          Y14, Y9, Y9
 	CMPQ           R14, $0x00000100
-	JLT            tail6
+	JLT            tail5
 	VPSRLQ         $0x3e, Y9, Y13
 	VPSLLQ         $0x02, Y9, Y10
 	VPCLMULQDQ     $0x10, Y13, Y15, Y14
@@ -2208,7 +2404,7 @@ nextUnit2:
 	VPXOR          Y13, Y12, Y12
 	VPXOR          Y14, Y12, Y12
 
-turn5:
+turn4:
 	VBROADCASTI128 (SI), Y13
 	VBROADCASTI128 (R9), Y8
 	VPXOR          (CX), Y9, Y0
@@ -2359,7 +2555,7 @@ turn5:
 	VAESDEC        Y8, Y6, Y6
 	VAESDEC        Y8, Y7, Y7
 	CMPQ           R8, $0x0a
-	JE             lastRound10
+	JE             lastRound9
 	VBROADCASTI128 160(SI), Y8
 	VAESDEC        Y8, Y0, Y0
 	VAESDEC        Y8, Y1, Y1
@@ -2397,7 +2593,7 @@ turn5:
 	VAESDEC        Y8, Y6, Y6
 	VAESDEC        Y8, Y7, Y7
 
-lastRound10:
+lastRound9:
 	VAESDECLAST 128(R12), Y0, Y0
 	VAESDECLAST 160(R12), Y1, Y1
 	VAESDECLAST 192(R12), Y2, Y2
@@ -2418,14 +2614,67 @@ lastRound10:
 	ADDQ        $+256, AX
 	SUBQ        $+256, R14
 	CMPQ        R14, $0x00000100
-	JGE         turn5
+	JGE         turn4
 
-tail6:
+tail5:
 	CMPQ R14, $0x20
-	JLT  odd9
+	JLT  odd8
 
-pair7:
+pair6:
 	VPXOR          (CX), Y9, Y0
+	VBROADCASTI128 (R9), Y8
+	VPXOR          Y8, Y9, Y10
+	VBROADCASTI128 (SI), Y8
+	VPXOR          Y8, Y0, Y0
+	VBROADCASTI128 16(SI), Y8
+	VAESDEC        Y8, Y0, Y0
+	VBROADCASTI128 32(SI), Y8
+	VAESDEC        Y8, Y0, Y0
+	VBROADCASTI128 48(SI), Y8
+	VAESDEC        Y8, Y0, Y0
+	VBROADCASTI128 64(SI), Y8
+	VAESDEC        Y8, Y0, Y0
+	VBROADCASTI128 80(SI), Y8
+	VAESDEC        Y8, Y0, Y0
+	VBROADCASTI128 96(SI), Y8
+	VAESDEC        Y8, Y0, Y0
+	VBROADCASTI128 112(SI), Y8
+	VAESDEC        Y8, Y0, Y0
+	VBROADCASTI128 128(SI), Y8
+	VAESDEC        Y8, Y0, Y0
+	VBROADCASTI128 144(SI), Y8
+	VAESDEC        Y8, Y0, Y0
+	CMPQ           R8, $0x0a
+	JE             lastRound10
+	VBROADCASTI128 160(SI), Y8
+	VAESDEC        Y8, Y0, Y0
+	VBROADCASTI128 176(SI), Y8
+	VAESDEC        Y8, Y0, Y0
+	VBROADCASTI128 192(SI), Y8
+	VAESDEC        Y8, Y0, Y0
+	VBROADCASTI128 208(SI), Y8
+	VAESDEC        Y8, Y0, Y0
+
+lastRound10:
+	VAESDECLAST Y10, Y0, Y0
+	VMOVDQU     Y0, (AX)
+	VPSRLQ      $0x3e, Y9, Y13
+	VPSLLQ      $0x02, Y9, Y9
+	VPCLMULQDQ  $0x10, Y13, Y15, Y14
+	VPSLLDQ     $0x08, Y13, Y13
+	VPXOR       Y13, Y9, Y9
+	VPXOR       Y14, Y9, Y9
+	ADDQ        $+32, CX
+	ADDQ        $+32, AX
+	SUBQ        $+32, R14
+	CMPQ        R14, $0x20
+	JGE         pair6
+
+odd8:
+	TESTQ          R14, R14
+	JZ             end7
+	VMOVDQU        (CX), X0
+	VPXOR          Y9, Y0, Y0
 	VBROADCASTI128 (R9), Y8
 	VPXOR          Y8, Y9, Y10
 	VBROADCASTI128 (SI), Y8
@@ -2461,65 +2710,12 @@ pair7:
 
 lastRound11:
 	VAESDECLAST Y10, Y0, Y0
-	VMOVDQU     Y0, (AX)
-	VPSRLQ      $0x3e, Y9, Y13
-	VPSLLQ      $0x02, Y9, Y9
-	VPCLMULQDQ  $0x10, Y13, Y15, Y14
-	VPSLLDQ     $0x08, Y13, Y13
-	VPXOR       Y13, Y9, Y9
-	VPXOR       Y14, Y9, Y9
-	ADDQ        $+32, CX
-	ADDQ        $+32, AX
-	SUBQ        $+32, R14
-	CMPQ        R14, $0x20
-	JGE         pair7
-
-odd9:
-	TESTQ          R14, R14
-	JZ             end8
-	VMOVDQU        (CX), X0
-	VPXOR          Y9, Y0, Y0
-	VBROADCASTI128 (R9), Y8
-	VPXOR          Y8, Y9, Y10
-	VBROADCASTI128 (SI), Y8
-	VPXOR          Y8, Y0, Y0
-	VBROADCASTI128 16(SI), Y8
-	VAESDEC        Y8, Y0, Y0
-	VBROADCASTI128 32(SI), Y8
-	VAESDEC        Y8, Y0, Y0
-	VBROADCASTI128 48(SI), Y8
-	VAESDEC        Y8, Y0, Y0
-	VBROADCASTI128 64(SI), Y8
-	VAESDEC        Y8, Y0, Y0
-	VBROADCASTI128 80(SI), Y8
-	VAESDEC        Y8, Y0, Y0
-	VBROADCASTI128 96(SI), Y8
-	VAESDEC        Y8, Y0, Y0
-	VBROADCASTI128 112(SI), Y8
-	VAESDEC        Y8, Y0, Y0
-	VBROADCASTI128 128(SI), Y8
-	VAESDEC        Y8, Y0, Y0
-	VBROADCASTI128 144(SI), Y8
-	VAESDEC        Y8, Y0, Y0
-	CMPQ           R8, $0x0a
-	JE             lastRound12
-	VBROADCASTI128 160(SI), Y8
-	VAESDEC        Y8, Y0, Y0
-	VBROADCASTI128 176(SI), Y8
-	VAESDEC        Y8, Y0, Y0
-	VBROADCASTI128 192(SI), Y8
-	VAESDEC        Y8, Y0, Y0
-	VBROADCASTI128 208(SI), Y8
-	VAESDEC        Y8, Y0, Y0
-
-lastRound12:
-	VAESDECLAST Y10, Y0, Y0
 	VMOVDQU     X0, (AX)
 	ADDQ        $+16, CX
 	ADDQ        $+16, AX
 	SUBQ        $+16, R14
 
-end8:
+end7:
 	ADDQ    $0x10, R13
 	DECQ    R11
 	JNZ     nextUnit2
@@ -2569,6 +2765,7 @@ nextBatch1:
 	CMPQ            DX, R11
 	CMOVQLT         DX, R11
 	SUBQ            R11, DX
+	MOVQ            R12, R13
 	VMOVDQA64       Z10, Z0
 	VPADDQ          Z11, Z10, Z10
 	VMOVDQA64       Z10, Z1
@@ -2628,7 +2825,7 @@ nextBatch1:
 	VAESENC         Z13, Z2, Z2
 	VAESENC         Z13, Z3, Z3
 	CMPQ            R8, $0x0a
-	JE              lastRound4
+	JE              lastRound3
 	VBROADCASTI32X4 160(DI), Z13
 	VAESENC         Z13, Z0, Z0
 	VAESENC         Z13, Z1, Z1
@@ -2650,7 +2847,7 @@ nextBatch1:
 	VAESENC         Z13, Z2, Z2
 	VAESENC         Z13, Z3, Z3
 
-lastRound4:
+lastRound3:
 	VBROADCASTI32X4 (R10), Z13
 	VAESENCLAST     Z13, Z0, Z0
 	VAESENCLAST     Z13, Z1, Z1
@@ -2660,7 +2857,6 @@ lastRound4:
 	VMOVDQU64       Z1, 64(R12)
 	VMOVDQU64       Z2, 128(R12)
 	VMOVDQU64       Z3, 192(R12)
-	MOVQ            R12, R13
 
 nextUnit2:
 	MOVQ            BX, R14
@@ -2672,7 +2868,7 @@ nextUnit2:
 	VPXORD          Z8, Z16, Z16
 	VPXORD          Z9, Z16, Z16
 	CMPQ            R14, $0x00000200
-	JLT             tail6
+	JLT             tail5
 	VPSRLQ          $0x3c, Z16, Z8
 	VPSLLQ          $0x04, Z16, Z17
 	VPCLMULQDQ      $0x10, Z8, Z15, Z14
@@ -2704,7 +2900,7 @@ nextUnit2:
 	VPSLLDQ         $0x02, Z19, Z23
 	VPXORD          Z8, Z23, Z23
 
-turn5:
+turn4:
 	VBROADCASTI32X4 (SI), Z13
 	VMOVDQU64       (CX), Z0
 	VPTERNLOGD      $0x96, Z13, Z16, Z0
@@ -2845,7 +3041,7 @@ turn5:
 	VAESDEC         Z13, Z6, Z6
 	VAESDEC         Z13, Z7, Z7
 	CMPQ            R8, $0x0a
-	JE              lastRound10
+	JE              lastRound9
 	VBROADCASTI32X4 160(SI), Z13
 	VAESDEC         Z13, Z0, Z0
 	VAESDEC         Z13, Z1, Z1
@@ -2883,7 +3079,7 @@ turn5:
 	VAESDEC         Z13, Z6, Z6
 	VAESDEC         Z13, Z7, Z7
 
-lastRound10:
+lastRound9:
 	VAESDECLAST Z24, Z0, Z0
 	VAESDECLAST Z25, Z1, Z1
 	VAESDECLAST Z26, Z2, Z2
@@ -2904,14 +3100,72 @@ lastRound10:
 	ADDQ        $+512, AX
 	SUBQ        $+512, R14
 	CMPQ        R14, $0x00000200
-	JGE         turn5
+	JGE         turn4
 
-tail6:
+tail5:
 	CMPQ R14, $0x40
-	JLT  rest9
+	JLT  rest8
 
-quad7:
+quad6:
 	VPXORD          (CX), Z16, Z0
+	VBROADCASTI32X4 (R9), Z13
+	VPXORD          Z13, Z16, Z24
+	VBROADCASTI32X4 (SI), Z13
+	VPXORD          Z13, Z0, Z0
+	VBROADCASTI32X4 16(SI), Z13
+	VAESDEC         Z13, Z0, Z0
+	VBROADCASTI32X4 32(SI), Z13
+	VAESDEC         Z13, Z0, Z0
+	VBROADCASTI32X4 48(SI), Z13
+	VAESDEC         Z13, Z0, Z0
+	VBROADCASTI32X4 64(SI), Z13
+	VAESDEC         Z13, Z0, Z0
+	VBROADCASTI32X4 80(SI), Z13
+	VAESDEC         Z13, Z0, Z0
+	VBROADCASTI32X4 96(SI), Z13
+	VAESDEC         Z13, Z0, Z0
+	VBROADCASTI32X4 112(SI), Z13
+	VAESDEC         Z13, Z0, Z0
+	VBROADCASTI32X4 128(SI), Z13
+	VAESDEC         Z13, Z0, Z0
+	VBROADCASTI32X4 144(SI), Z13
+	VAESDEC         Z13, Z0, Z0
+	CMPQ            R8, $0x0a
+	JE              lastRound10
+	VBROADCASTI32X4 160(SI), Z13
+	VAESDEC         Z13, Z0, Z0
+	VBROADCASTI32X4 176(SI), Z13
+	VAESDEC         Z13, Z0, Z0
+	VBROADCASTI32X4 192(SI), Z13
+	VAESDEC         Z13, Z0, Z0
+	VBROADCASTI32X4 208(SI), Z13
+	VAESDEC         Z13, Z0, Z0
+
+lastRound10:
+	VAESDECLAST Z24, Z0, Z0
+	VMOVDQU64   Z0, (AX)
+	VPSRLQ      $0x3c, Z16, Z8
+	VPSLLQ      $0x04, Z16, Z16
+	VPCLMULQDQ  $0x10, Z8, Z15, Z14
+	VPSLLDQ     $0x08, Z8, Z8
+	VPXORD      Z8, Z16, Z16
+	VPXORD      Z14, Z16, Z16
+	ADDQ        $+64, CX
+	ADDQ        $+64, AX
+	SUBQ        $+64, R14
+	CMPQ        R14, $0x40
+	JGE         quad6
+
+rest8:
+	TESTQ           R14, R14
+	JZ              end7
+	MOVQ            R14, R15
+	SHRQ            $0x03, R15
+	MOVQ            $-1, BP
+	BZHIQ           R15, BP, BP
+	KMOVB           BP, K1
+	VMOVDQU64.Z     (CX), K1, Z0
+	VPXORD          Z16, Z0, Z0
 	VBROADCASTI32X4 (R9), Z13
 	VPXORD          Z13, Z16, Z24
 	VBROADCASTI32X4 (SI), Z13
@@ -2947,69 +3201,11 @@ quad7:
 
 lastRound11:
 	VAESDECLAST Z24, Z0, Z0
-	VMOVDQU64   Z0, (AX)
-	VPSRLQ      $0x3c, Z16, Z8
-	VPSLLQ      $0x04, Z16, Z16
-	VPCLMULQDQ  $0x10, Z8, Z15, Z14
-	VPSLLDQ     $0x08, Z8, Z8
-	VPXORD      Z8, Z16, Z16
-	VPXORD      Z14, Z16, Z16
-	ADDQ        $+64, CX
-	ADDQ        $+64, AX
-	SUBQ        $+64, R14
-	CMPQ        R14, $0x40
-	JGE         quad7
-
-rest9:
-	TESTQ           R14, R14
-	JZ              end8
-	MOVQ            R14, R15
-	SHRQ            $0x03, R15
-	MOVQ            $-1, BP
-	BZHIQ           R15, BP, BP
-	KMOVB           BP, K1
-	VMOVDQU64.Z     (CX), K1, Z0
-	VPXORD          Z16, Z0, Z0
-	VBROADCASTI32X4 (R9), Z13
-	VPXORD          Z13, Z16, Z24
-	VBROADCASTI32X4 (SI), Z13
-	VPXORD          Z13, Z0, Z0
-	VBROADCASTI32X4 16(SI), Z13
-	VAESDEC         Z13, Z0, Z0
-	VBROADCASTI32X4 32(SI), Z13
-	VAESDEC         Z13, Z0, Z0
-	VBROADCASTI32X4 48(SI), Z13
-	VAESDEC         Z13, Z0, Z0
-	VBROADCASTI32X4 64(SI), Z13
-	VAESDEC         Z13, Z0, Z0
-	VBROADCASTI32X4 80(SI), Z13
-	VAESDEC         Z13, Z0, Z0
-	VBROADCASTI32X4 96(SI), Z13
-	VAESDEC         Z13, Z0, Z0
-	VBROADCASTI32X4 112(SI), Z13
-	VAESDEC         Z13, Z0, Z0
-	VBROADCASTI32X4 128(SI), Z13
-	VAESDEC         Z13, Z0, Z0
-	VBROADCASTI32X4 144(SI), Z13
-	VAESDEC         Z13, Z0, Z0
-	CMPQ            R8, $0x0a
-	JE              lastRound12
-	VBROADCASTI32X4 160(SI), Z13
-	VAESDEC         Z13, Z0, Z0
-	VBROADCASTI32X4 176(SI), Z13
-	VAESDEC         Z13, Z0, Z0
-	VBROADCASTI32X4 192(SI), Z13
-	VAESDEC         Z13, Z0, Z0
-	VBROADCASTI32X4 208(SI), Z13
-	VAESDEC         Z13, Z0, Z0
-
-lastRound12:
-	VAESDECLAST Z24, Z0, Z0
 	VMOVDQU64   Z0, K1, (AX)
 	ADDQ        R14, CX
 	ADDQ        R14, AX
 
-end8:
+end7:
 	ADDQ  $0x10, R13
 	DECQ  R11
 	JNZ   nextUnit2
