@@ -94,13 +94,18 @@ func (d *directory) readLeaf(dst []dirEntry, l uint32, buf []byte) ([]dirEntry, 
 	if err != nil {
 		return dst, d.corrupt(l, "%v", err)
 	}
-	if d.form.tail {
-		got, want := le.Uint32(buf[d.fs.bs-4:]), leafChecksum(d.seed, buf)
-		if got != want {
-			return dst, d.corrupt(l, "checksum %#08x, want %#08x", got, want)
-		}
+	return dst, d.checkLeaf(l, buf)
+}
+
+// checkLeaf verifies the checksum of block l.
+func (d *directory) checkLeaf(l uint32, buf []byte) error {
+	if !d.form.tail {
+		return nil
 	}
-	return dst, nil
+	if got, want := le.Uint32(buf[d.fs.bs-4:]), leafChecksum(d.seed, buf); got != want {
+		return d.corrupt(l, "checksum %#08x, want %#08x", got, want)
+	}
+	return nil
 }
 
 // leafChecksum covers what is before the tail.
@@ -174,20 +179,33 @@ func (d *directory) dots(es []dirEntry) (parent image.Ino, err error) {
 	return es[1].Ino, nil
 }
 
-// parent reads the number that ".." names.
+// parent reads the number that ".." names. Of block 0 it looks at the dots
+// only: in a casefolded directory the inode's flag may already tell of another
+// form than the other entries have.
 func (d *directory) parent() (image.Ino, error) {
 	buf := make([]byte, d.fs.bs)
-	var es []dirEntry
-	var err error
-	if d.indexed() {
-		_, err = d.readRoot(buf)
-		if err == nil {
-			es, err = d.form.rootForm().parse(nil, buf)
-		}
-	} else {
-		es, err = d.readLeaf(nil, 0, buf)
+	if err := d.fs.readBlock(d.pblk(0), buf); err != nil {
+		return 0, err
 	}
-	if err != nil {
+	form := d.form
+	form.hashed = false
+	var es []dirEntry
+	for off := 0; len(es) < 2; {
+		n := form.recLen(buf[off:])
+		if err := form.check(buf[off:], n); err != nil {
+			return 0, d.corrupt(0, "offset %d: %v", off, err)
+		}
+		es = append(es, dirEntry{form.dirent(buf[off:]), off})
+		if off += n; off > form.usable()-deMinimal && len(es) < 2 {
+			return 0, d.corrupt(0, "one entry")
+		}
+	}
+	if d.indexed() {
+		form.hashed = buf[offDxHashVersion] == hashSip
+		if _, err := (&directory{fs: d.fs, in: d.in, form: form, seed: d.seed, extents: d.extents}).readRoot(buf); err != nil {
+			return 0, err
+		}
+	} else if err := d.checkLeaf(0, buf); err != nil {
 		return 0, err
 	}
 	return d.dots(es)

@@ -7,13 +7,6 @@ import (
 	"fsenc/internal/image"
 )
 
-// rootForm is the form of the two entries in the root of an index: the second
-// spans the rest of the block, whatever lies there.
-func (f dirForm) rootForm() dirForm {
-	f.tail = false
-	return f
-}
-
 // readIndex reads an index block and checks its checksum; check returns its
 // table, which lies at off.
 func (d *directory) readIndex(l uint32, buf []byte, off int, check func() error) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"fsenc/internal/casefold"
 	"fsenc/internal/image"
 )
 
@@ -155,11 +156,22 @@ func (fs *FS) checkNewName(in *inode, name []byte) error {
 			return err
 		}
 	}
-	want := foldOrRaw(name)
+	want, ok := casefold.Fold(nil, name)
+	if !ok {
+		return fmt.Errorf("%w: name %q, not valid UTF-8, in casefolded directory inode %d", image.ErrUnsupported, name, in.ino)
+	}
 	return fs.ReadDir(in.ino, func(d image.Dirent) error {
 		if bytes.Equal(foldOrRaw(d.Name), want) {
 			return fmt.Errorf("%q in directory inode %d: %w", name, in.ino, image.ErrExist)
 		}
 		return nil
 	})
+}
+
+// foldOrRaw is what a casefolded directory compares and hashes.
+func foldOrRaw(name []byte) []byte {
+	if folded, ok := casefold.Fold(nil, name); ok {
+		return folded
+	}
+	return name
 }

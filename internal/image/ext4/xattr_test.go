@@ -134,3 +134,31 @@ func FuzzXattrs(f *testing.F) {
 		}
 	})
 }
+
+// Entries of a block are sorted and hashed, whatever their order was; h_hash
+// is 0, for "not shared", if an entry has no hash.
+func TestFillXattrBlock(t *testing.T) {
+	fs := &FS{bs: 1024}
+	list := testXattrs()
+	slices.Reverse(list)
+	b := &xattrBlock{raw: make([]byte, fs.bs), list: list}
+	fs.fillXattrBlock(b)
+	got, err := parseXattrs(b.raw, xattrBlockHeader)
+	if err != nil || !slices.IsSortedFunc(got, xattrOrder) || len(got) != len(list) {
+		t.Errorf("%v, %v", got, err)
+	}
+	if n := b.refcount(); n != 1 {
+		t.Errorf("reference count %d", n)
+	}
+	for _, x := range got {
+		if want := hashXattr(x.name, x.value); x.ino == 0 && x.hash != want {
+			t.Errorf("hash of %q is %#x, want %#x", x.name, x.hash, want)
+		}
+	}
+	if h := le.Uint32(b.raw[offXhHash:]); h == 0 || h != hashXattrs(got) {
+		t.Errorf("hash of the block is %#x", h)
+	}
+	if h := hashXattrs([]xattr{{hash: 5}, {hash: 0}}); h != 0 {
+		t.Errorf("hash of a block that cannot be shared is %#x", h)
+	}
+}
