@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"fsenc/internal/crypt/crypttest"
 	"fsenc/internal/crypt/policy"
 )
 
@@ -11,18 +12,27 @@ import (
 func BenchmarkKeySetUp(b *testing.B) {
 	k := randomKey(b)
 	for _, m := range policy.Pairs() {
-		b.Run(fmt.Sprintf("%v/%v", m.Contents, m.Filenames), func(b *testing.B) {
-			var f Contents
-			defer f.Close()
-			b.ReportAllocs()
-			n := uint64(0)
-			for b.Loop() {
-				n++
-				if err := f.Init(k, contextFor(k, m.Contents, m.Filenames, n), 12, vol4k); err != nil {
+		var f Contents
+		var n Names
+		nonce := uint64(0)
+		b.Run(m.Contents.String(), func(b *testing.B) {
+			crypttest.CPU(b, 0, func() {
+				nonce++
+				if err := f.Init(k, contextFor(k, m.Contents, m.Filenames, nonce), 12, vol4k); err != nil {
 					b.Fatal(err)
 				}
-			}
+			})
 		})
+		b.Run(m.Filenames.String(), func(b *testing.B) {
+			crypttest.CPU(b, 0, func() {
+				nonce++
+				if err := n.Init(k, contextFor(k, m.Contents, m.Filenames, nonce), 12, vol4k); err != nil {
+					b.Fatal(err)
+				}
+			})
+		})
+		f.Close()
+		n.Close()
 	}
 }
 
@@ -36,19 +46,19 @@ func BenchmarkCache(b *testing.B) {
 			f := Contents{Cache: NewCache(0)}
 			defer f.Cache.Close()
 			defer f.Close()
-			b.ReportAllocs()
-			n := uint64(0)
-			for b.Loop() {
-				n++
-				if err := f.Init(k, xtsContext(k, n%bc.nonces), 12, vol4k); err != nil {
+			nonce := uint64(0)
+			crypttest.CPU(b, 0, func() {
+				nonce++
+				if err := f.Init(k, xtsContext(k, nonce%bc.nonces), 12, vol4k); err != nil {
 					b.Fatal(err)
 				}
-			}
+			})
 		})
 	}
 }
 
-// BenchmarkContents is each contents mode over 64 KiB in units of 4 KiB.
+// BenchmarkContents is each contents mode over 64 KiB in units of 4 KiB and of
+// 512 bytes.
 func BenchmarkContents(b *testing.B) {
 	k := randomKey(b)
 	buf := make([]byte, 64<<10)
@@ -56,40 +66,50 @@ func BenchmarkContents(b *testing.B) {
 		if m.Filenames == policy.ModeAES256HCTR2 {
 			continue // the contents mode is there already
 		}
-		f, err := k.Contents(contextFor(k, m.Contents, m.Filenames, 1), 12, vol4k)
-		if err != nil {
-			b.Fatal(err)
-		}
-		defer f.Close()
-		for name, op := range map[string]func(dst, src []byte, lblk uint64){"encrypt": f.EncryptBlocks, "decrypt": f.DecryptBlocks} {
-			b.Run(fmt.Sprintf("%v/%s", m.Contents, name), func(b *testing.B) {
-				b.SetBytes(int64(len(buf)))
-				b.ReportAllocs()
-				for b.Loop() {
-					op(buf, buf, 0)
-				}
+		for _, log2 := range []uint8{12, 9} {
+			c := contextFor(k, m.Contents, m.Filenames, 1)
+			c.Log2DataUnitSize = log2
+			f, err := k.Contents(c, 12, vol4k)
+			if err != nil {
+				b.Fatal(err)
+			}
+			name := fmt.Sprintf("%v/%d", m.Contents, 1<<log2)
+			b.Run(name+"/encrypt", func(b *testing.B) {
+				crypttest.CPU(b, len(buf), func() { f.EncryptBlocks(buf, buf, 0) })
 			})
+			b.Run(name+"/decrypt", func(b *testing.B) {
+				crypttest.CPU(b, len(buf), func() { f.DecryptBlocks(buf, buf, 0) })
+			})
+			f.Close()
 		}
 	}
 }
 
-// BenchmarkNames is each filenames mode over a name of 20 bytes.
+// BenchmarkNames is each filenames mode over names of 20 and 200 bytes.
 func BenchmarkNames(b *testing.B) {
 	k := randomKey(b)
-	name, room := []byte("a name of 20 bytes.c"), make([]byte, 0, 64)
+	room := make([]byte, 0, 256)
 	for _, m := range policy.Pairs() {
 		n, err := k.Names(contextFor(k, m.Contents, m.Filenames, 1), 12, vol4k)
 		if err != nil {
 			b.Fatal(err)
 		}
-		defer n.Close()
-		b.Run(m.Filenames.String(), func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := n.EncryptName(room, name); err != nil {
-					b.Fatal(err)
-				}
+		for _, size := range []int{20, 200} {
+			name := make([]byte, size)
+			for i := range name {
+				name[i] = 'a'
 			}
-		})
+			ct, err := n.EncryptName(nil, name)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Run(fmt.Sprintf("%v/%d/encrypt", m.Filenames, size), func(b *testing.B) {
+				crypttest.CPU(b, size, func() { n.EncryptName(room, name) })
+			})
+			b.Run(fmt.Sprintf("%v/%d/decrypt", m.Filenames, size), func(b *testing.B) {
+				crypttest.CPU(b, size, func() { n.DecryptName(room, ct) })
+			})
+		}
+		n.Close()
 	}
 }

@@ -131,13 +131,14 @@ type derived [policy.MaxKeySize]byte
 var deriveds = sync.Pool{New: func() any { return new(derived) }}
 
 // prepare derives the key and gives it to the cipher, whatever that held.
-func (s *keySpec) prepare(c keyed) error {
+func (s *keySpec) prepare(c keyed) (err error) {
 	d := deriveds.Get().(*derived)
-	defer func() {
-		clear(d[:])
-		deriveds.Put(d)
-	}()
 	key := d[:s.mode.KeySize()]
-	s.derive(key)
-	return c.init(key)
+	secretly(func() {
+		s.derive(key)
+		err = c.init(key)
+	})
+	clear(d[:])
+	deriveds.Put(d)
+	return err
 }

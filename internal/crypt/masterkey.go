@@ -61,7 +61,7 @@ func NewMasterKey(raw []byte) (*MasterKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	k.prepare(k.raw, kdf.KeyIdentifier)
+	secretly(func() { k.prepare(k.raw, kdf.KeyIdentifier) })
 	return k, nil
 }
 
@@ -80,10 +80,12 @@ func NewHardwareKey(raw []byte) (*MasterKey, error) {
 	mem := k.mem.Bytes()
 	software := mem[offSoftware:offInline]
 	k.inline = mem[offInline:offExpander]
-	key := (*[kdf.HardwareKeySize]byte)(k.raw)
-	kdf.SoftwareSecret((*[kdf.SoftwareSecretSize]byte)(software), key)
-	kdf.InlineKey((*[kdf.InlineKeySize]byte)(k.inline), key)
-	k.prepare(software, kdf.HardwareKeyIdentifier)
+	secretly(func() {
+		key := (*[kdf.HardwareKeySize]byte)(k.raw)
+		kdf.SoftwareSecret((*[kdf.SoftwareSecretSize]byte)(software), key)
+		kdf.InlineKey((*[kdf.InlineKeySize]byte)(k.inline), key)
+		k.prepare(software, kdf.HardwareKeyIdentifier)
+	})
 	return k, nil
 }
 
