@@ -176,4 +176,3 @@ func (l *dirLayout) writeIndex(d *directory) error {
 	l.form.putDxRoot(block, dots, l.version, l.shape.levels(), slots, d.seed)
 	return d.fs.writeBlock(d.pblk(0), block)
 }
-
