@@ -24,7 +24,7 @@ type Cache struct {
 }
 
 // keyed is what the ciphers of contents and names have in common. init replaces
-// the key; the AES modes do so without allocating.
+// the key; all but those of SM4 do so without allocating.
 type keyed interface {
 	init(key []byte) error
 	wipe()

@@ -81,19 +81,10 @@ func (a *sm4XTS) decrypt(dst, src []byte, unitSize int, first iv) {
 	a.c.DecryptUnits(dst, src, unitSize, first.short())
 }
 
-type adiantumUnits struct{ c *adiantum.Cipher }
+type adiantumUnits struct{ c adiantum.Cipher }
 
-func (a *adiantumUnits) init(key []byte) (err error) {
-	a.wipe()
-	a.c, err = adiantum.New(key)
-	return err
-}
-
-func (a *adiantumUnits) wipe() {
-	if a.c != nil {
-		a.c.Wipe()
-	}
-}
+func (a *adiantumUnits) init(key []byte) error { return a.c.Init(key) }
+func (a *adiantumUnits) wipe()                 { a.c.Wipe() }
 
 func (a *adiantumUnits) encrypt(dst, src []byte, unitSize int, first iv) {
 	a.c.EncryptUnits(dst, src, unitSize, (*[adiantum.TweakSize]byte)(&first))
