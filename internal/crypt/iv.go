@@ -14,6 +14,7 @@ type ivRule struct {
 	base   iv     // all that does not depend on the index
 	offset uint32 // added to the index: the inode's hash
 	narrow bool   // the index has 32 bits, and wraps
+	raw    bool   // the index is added to what base has
 }
 
 func (k *MasterKey) ivRule(c *policy.Context, ino uint64) (r ivRule) {
@@ -33,9 +34,13 @@ func (k *MasterKey) ivRule(c *policy.Context, ino uint64) (r ivRule) {
 // at is the IV of data unit index.
 func (r *ivRule) at(index uint64) iv {
 	out := r.base
-	if r.narrow {
+	switch {
+	case r.narrow:
 		binary.LittleEndian.PutUint32(out[:], uint32(index)+r.offset)
-	} else {
+	case r.raw:
+		index += binary.LittleEndian.Uint64(out[:])
+		fallthrough
+	default:
 		binary.LittleEndian.PutUint64(out[:], index)
 	}
 	return out

@@ -60,7 +60,9 @@ func (d *kernelDir) context(t *testing.T, raw []byte) policy.Context {
 }
 
 // TestKernelDirectories compares with what kernels wrote to ext4 and f2fs.
-func TestKernelDirectories(t *testing.T) {
+func TestKernelDirectories(t *testing.T) { onEachPath(t, testKernelDirectories) }
+
+func testKernelDirectories(t *testing.T) {
 	names, links, files := 0, 0, 0
 	for _, d := range crypttest.Load[kernelDir](t, "kernel.json") {
 		d.PolicyVersion = 1 // the identifier is in the contexts

@@ -220,6 +220,36 @@ func TestCheckNameLooksHarder(t *testing.T) {
 	}
 }
 
+func TestRawRefusals(t *testing.T) {
+	for _, tc := range []struct {
+		mode     policy.Mode
+		key      int
+		unit     int
+		contents bool
+		want     error
+	}{
+		{policy.ModeAES256XTS, 32, 4096, true, ErrKeySize},
+		{policy.ModeAES256XTS, 64, 4090, true, policy.ErrInvalid},
+		{policy.ModeAES256CTS, 32, 4096, true, policy.ErrInvalid},
+		{policy.ModeAES256XTS, 64, 32, false, policy.ErrInvalid},
+		{policy.ModeAES256CTS, 32, 24, false, policy.ErrInvalid},
+		{policy.ModeAdiantum, 31, 32, false, ErrKeySize},
+	} {
+		var err error
+		if tc.contents {
+			_, err = RawContents(tc.mode, make([]byte, tc.key), tc.unit, RawIV{})
+		} else {
+			_, err = RawNames(tc.mode, make([]byte, tc.key), tc.unit, RawIV{})
+		}
+		if !errors.Is(err, tc.want) {
+			t.Errorf("%+v: %v", tc, err)
+		}
+	}
+	if _, err := UseImplementation("abacus"); err == nil {
+		t.Error("there is an implementation on the abacus")
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	k, other := randomKey(t), randomKey(t)
 	short := mustKey(t, NewMasterKey, 31)

@@ -108,7 +108,21 @@ var contentsFiles = []string{
 	"contents_sub_block.json", "contents_hw_wrapped.json", "contents_sm4.json",
 }
 
-func TestContentsVectors(t *testing.T) {
+// onEachPath runs f on each code path of the AES modes.
+func onEachPath(t *testing.T, f func(t *testing.T)) {
+	for _, name := range Implementations() {
+		restore, err := UseImplementation(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Run(name, f)
+		restore()
+	}
+}
+
+func TestContentsVectors(t *testing.T) { onEachPath(t, testContentsVectors) }
+
+func testContentsVectors(t *testing.T) {
 	var f Contents // one for all, as a worker has
 	defer f.Close()
 	for _, file := range contentsFiles {
@@ -120,6 +134,7 @@ func TestContentsVectors(t *testing.T) {
 					t.Fatalf("%s: %v", v.ID, err)
 				}
 				checkContents(t, &v, &f)
+				checkRawContents(t, &v)
 			}
 		})
 	}
@@ -153,12 +168,32 @@ func checkContents(t *testing.T, v *vector, f *Contents) {
 	}
 }
 
+// checkRawContents starts from derived key and IV.
+func checkRawContents(t *testing.T, v *vector) {
+	var first RawIV
+	copy(first[:], v.FirstIV)
+	f, err := RawContents(v.Mode, v.DerivedKey, v.UnitSize, first)
+	if err != nil {
+		t.Fatalf("%s: %v", v.ID, err)
+	}
+	defer f.Close()
+	if v.FirstIndex > 1<<32-1-crypttest.Num(len(v.Plaintext)) || v.InodeHash != nil {
+		return // the index wraps within the vector, or may
+	}
+	got := make([]byte, len(v.Plaintext))
+	if f.EncryptUnits(got, v.Plaintext, 0); !bytes.Equal(got, v.Ciphertext) {
+		t.Errorf("%s: ciphertext under the derived key differs", v.ID)
+	}
+}
+
 var namesFiles = []string{
 	"names_v1.json", "names_v2_per_file.json", "names_v2_direct_key.json", "names_v2_iv_ino_lblk.json",
 	"names_hw_wrapped.json", "names_all_lengths.json", "names_sm4.json",
 }
 
-func TestNamesVectors(t *testing.T) {
+func TestNamesVectors(t *testing.T) { onEachPath(t, testNamesVectors) }
+
+func testNamesVectors(t *testing.T) {
 	var n Names
 	defer n.Close()
 	for _, file := range namesFiles {
@@ -172,9 +207,17 @@ func TestNamesVectors(t *testing.T) {
 				if !bytes.Equal(n.iv[:len(v.IV)], v.IV) {
 					t.Errorf("%s: IV %x", v.ID, n.iv)
 				}
+				var raw RawIV
+				copy(raw[:], v.IV)
+				rn, err := RawNames(v.Mode, v.DerivedKey, n.pad, raw)
+				if err != nil {
+					t.Fatalf("%s: %v", v.ID, err)
+				}
 				for _, pair := range v.Names {
 					checkOneName(t, v.ID, &n, pair[0], pair[1])
+					checkOneName(t, v.ID, rn, pair[0], pair[1])
 				}
+				rn.Close()
 			}
 		})
 	}
@@ -195,7 +238,9 @@ func checkOneName(t *testing.T, id string, n *Names, plain, ct []byte) {
 	}
 }
 
-func TestSymlinkVectors(t *testing.T) {
+func TestSymlinkVectors(t *testing.T) { onEachPath(t, testSymlinkVectors) }
+
+func testSymlinkVectors(t *testing.T) {
 	for _, v := range crypttest.Load[vector](t, "symlinks.json") {
 		k := v.key(t)
 		v.checkDerived(t, k, forNames)
@@ -216,7 +261,9 @@ func TestSymlinkVectors(t *testing.T) {
 	}
 }
 
-func TestInlineDataVectors(t *testing.T) {
+func TestInlineDataVectors(t *testing.T) { onEachPath(t, testInlineDataVectors) }
+
+func testInlineDataVectors(t *testing.T) {
 	for _, v := range crypttest.Load[vector](t, "inline_data.json") {
 		k := v.key(t)
 		v.checkDerived(t, k, forInline)
@@ -236,7 +283,9 @@ func TestInlineDataVectors(t *testing.T) {
 	}
 }
 
-func TestExtentVectors(t *testing.T) {
+func TestExtentVectors(t *testing.T) { onEachPath(t, testExtentVectors) }
+
+func testExtentVectors(t *testing.T) {
 	type extentVector struct {
 		vector
 		ExtentContext crypttest.Hex `json:"extent_context"`
