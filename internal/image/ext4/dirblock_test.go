@@ -8,6 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"fsenc/internal/image"
+	"fsenc/internal/image/imagetest"
+	"fsenc/internal/store/storetest"
 )
 
 func dirForms() []dirForm {
@@ -134,6 +136,10 @@ func FuzzLeaf(f *testing.F) {
 		}
 		f.Add(bytes.Clone(w.finish()), byte(i))
 	}
+	for _, block := range goldenLeaves(f, "ext4-casefold", 8) {
+		f.Add(block, byte(8+3))
+		f.Add(block, byte(8+7))
+	}
 	f.Fuzz(func(t *testing.T, data []byte, which byte) {
 		form := dirForms()[int(which)%16]
 		block := make([]byte, form.blockSize)
@@ -160,4 +166,30 @@ func FuzzLeaf(f *testing.F) {
 			}
 		}
 	})
+}
+
+// goldenLeaves returns up to n directory blocks that the kernel wrote.
+func goldenLeaves(t testing.TB, name string, n int) [][]byte {
+	t.Helper()
+	fs, err := Open(storetest.NewMem(imagetest.GoldenBytes(t, name)), Options{})
+	must(t, err)
+	var blocks [][]byte
+	must(t, fs.Inodes(func(a image.Attr, err error) error {
+		if err != nil || a.Type != image.TypeDirectory || a.Inline || len(blocks) == n {
+			return err
+		}
+		in, err := fs.inode(a.Ino)
+		must(t, err)
+		d, err := fs.openDir(in)
+		must(t, err)
+		return d.leafBlocks(func(l uint32) error {
+			buf := make([]byte, fs.bs)
+			blocks = append(blocks, buf)
+			return fs.readBlock(d.pblk(l), buf)
+		})
+	}))
+	if len(blocks) < n {
+		t.Fatalf("%s: %d directory blocks", name, len(blocks))
+	}
+	return blocks
 }

@@ -112,6 +112,7 @@ func (fs *FS) layDir(in *inode, s dirState, entries []image.Dirent, encrypted bo
 	in.raw.setFlags(in.raw.flags() &^ flIndex)
 	if l.indexed() {
 		in.raw.setFlags(in.raw.flags() | flIndex)
+		fs.fixHashSign()
 	}
 	d, err := fs.openDir(in)
 	if err != nil {
@@ -121,6 +122,14 @@ func (fs *FS) layDir(in *inode, s dirState, entries []image.Dirent, encrypted bo
 		return err
 	}
 	return fs.putInode(in)
+}
+
+// fixHashSign records that names were hashed as signed bytes where the
+// superblock says nothing, before a kernel on another CPU decides otherwise.
+func (fs *FS) fixHashSign() {
+	if f := fs.sb.flags(); f&(flagSignedHash|flagUnsignedHash) == 0 {
+		fs.sb.setFlags(f | flagSignedHash)
+	}
 }
 
 // resizeDir gives the directory n blocks instead of old. Blocks that an index

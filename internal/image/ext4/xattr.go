@@ -24,7 +24,8 @@ const (
 	xattrBlockHeader = 32
 	xattrIbodyHeader = 4
 	xattrMaxRefcount = 1024
-	xattrMaxSize     = 1 << 24 // of a value in an inode of its own
+	xattrMaxSize     = 1 << 24 // bytes of a value in an inode of its own
+	xattrMaxValue    = 1 << 16 // bytes of what setxattr(2) takes, XATTR_SIZE_MAX
 )
 
 // Fields of struct ext4_xattr_entry.

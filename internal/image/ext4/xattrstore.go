@@ -205,6 +205,10 @@ func (fs *FS) dropXattrBlock(in *inode, b *xattrBlock) error {
 	if b.refcount() > 1 {
 		return fs.unshareXattrBlock(b)
 	}
+	clear(b.raw) // the values, a context among them, are gone for good
+	if err := fs.writeBlock(b.at, b.raw); err != nil {
+		return err
+	}
 	return fs.freeCluster(b.at)
 }
 
@@ -222,6 +226,9 @@ func (fs *FS) eaInode(user, ino image.Ino) (*inode, error) {
 
 // eaInodeValue reads the value of an entry that lies in an inode of its own.
 func (fs *FS) eaInodeValue(user image.Ino, x *xattr) ([]byte, error) {
+	if x.size > xattrMaxValue {
+		return nil, fs.corrupt("extended attributes", user, 0, "value of %d bytes in inode %d", x.size, x.ino)
+	}
 	ea, err := fs.eaInode(user, x.ino)
 	if err != nil {
 		return nil, err
