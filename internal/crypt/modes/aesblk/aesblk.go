@@ -97,6 +97,12 @@ func (s *Schedule) Decrypt(dst, src []byte) {
 	decryptBlock(s, (*[BlockSize]byte)(dst), (*[BlockSize]byte)(src))
 }
 
+// Encrypt8 encrypts eight blocks in place, in little more than the time of one.
+func (s *Schedule) Encrypt8(blocks *[8][BlockSize]byte) {
+	s.mustHaveKey()
+	encrypt8(s, blocks)
+}
+
 func (s *Schedule) mustHaveKey() {
 	if s.rounds == 0 {
 		panic("aesblk: schedule without a key")

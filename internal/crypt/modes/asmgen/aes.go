@@ -26,13 +26,15 @@ func (l *labels) new(name string) string {
 // width is a register width that AES instructions come in.
 type width struct {
 	bytes int
+	vex   bool // encoded with VEX or EVEX; never mixed with the old encoding
 	vecs  []reg.VecPhysical
 }
 
 var (
-	sse    = width{16, xmm[:]}
-	avx2   = width{32, ymm[:]}
-	avx512 = width{64, zmm[:]}
+	sse    = width{16, false, xmm[:]}
+	avx128 = width{16, true, xmm[:]}
+	avx2   = width{32, true, ymm[:]}
+	avx512 = width{64, true, zmm[:]}
 )
 
 var xmm = [...]reg.VecPhysical{
@@ -56,7 +58,7 @@ var zmm = [...]reg.VecPhysical{
 func (w width) loadKey(m Mem, k reg.VecPhysical) {
 	switch w.bytes {
 	case 16:
-		MOVUPS(m, k)
+		w.load(m, k)
 	case 32:
 		VBROADCASTI128(m, k)
 	case 64:
@@ -64,47 +66,52 @@ func (w width) loadKey(m Mem, k reg.VecPhysical) {
 	}
 }
 
-// load and store move whole registers; memory need not be aligned.
-func (w width) load(m Mem, v reg.VecPhysical) {
-	switch w.bytes {
-	case 16:
-		MOVUPS(m, v)
-	case 32:
-		VMOVDQU(m, v)
-	case 64:
-		VMOVDQU64(m, v)
-	}
-}
+// load fills a register from memory, which need not be aligned.
+func (w width) load(m Mem, v reg.VecPhysical) { w.move(m, v) }
 
-func (w width) store(v reg.VecPhysical, m Mem) {
-	switch w.bytes {
-	case 16:
-		MOVUPS(v, m)
-	case 32:
-		VMOVDQU(v, m)
-	case 64:
-		VMOVDQU64(v, m)
+// store is the inverse of load.
+func (w width) store(v reg.VecPhysical, m Mem) { w.move(v, m) }
+
+// move copies a register to another or between a register and memory.
+func (w width) move(from, to Op) {
+	switch {
+	case !w.vex:
+		MOVUPS(from, to)
+	case w.bytes == 64:
+		VMOVDQU64(from, to)
+	default:
+		VMOVDQU(from, to)
 	}
 }
 
 // xor sets d to d ^ s.
 func (w width) xor(s Op, d reg.VecPhysical) {
-	switch w.bytes {
-	case 16:
+	switch {
+	case !w.vex:
 		PXOR(s, d)
-	case 32:
-		VPXOR(s, d, d)
-	case 64:
+	case w.bytes == 64:
 		VPXORD(s, d, d)
+	default:
+		VPXOR(s, d, d)
 	}
+}
+
+// xorMem is xor with unaligned memory, by way of tmp where that is needed.
+func (w width) xorMem(m Mem, d, tmp reg.VecPhysical) {
+	if w.vex {
+		w.xor(m, d)
+		return
+	}
+	MOVUPS(m, tmp)
+	PXOR(tmp, d)
 }
 
 // round is one inner round of AES on v with the round key k.
 func (w width) round(decrypt bool, k Op, v reg.VecPhysical) {
 	switch {
-	case w.bytes == 16 && decrypt:
+	case !w.vex && decrypt:
 		AESDEC(k, v)
-	case w.bytes == 16:
+	case !w.vex:
 		AESENC(k, v)
 	case decrypt:
 		VAESDEC(k, v, v)
@@ -116,9 +123,9 @@ func (w width) round(decrypt bool, k Op, v reg.VecPhysical) {
 // lastRound is the last round of AES on v with the round key k.
 func (w width) lastRound(decrypt bool, k Op, v reg.VecPhysical) {
 	switch {
-	case w.bytes == 16 && decrypt:
+	case !w.vex && decrypt:
 		AESDECLAST(k, v)
-	case w.bytes == 16:
+	case !w.vex:
 		AESENCLAST(k, v)
 	case decrypt:
 		VAESDECLAST(k, v, v)
@@ -165,9 +172,25 @@ func (w width) cryptBlocks(l *labels, decrypt bool, keys aesKeys, k reg.VecPhysi
 	}
 }
 
-// lastKey sets keys.last.
-func (keys aesKeys) setLast() {
-	MOVQ(keys.rounds, keys.last)
-	SHLQ(Imm(4), keys.last)
-	ADDQ(keys.base, keys.last)
+// loadKeys finds the round keys by the name of an argument.
+func loadKeys(keys string, rounds reg.GPVirtual) aesKeys {
+	k := aesKeys{arg(keys), GP64(), rounds}
+	MOVQ(k.rounds, k.last)
+	SHLQ(Imm(4), k.last)
+	ADDQ(k.base, k.last)
+	return k
+}
+
+// arg loads an argument of eight bytes.
+func arg(name string) reg.GPVirtual {
+	return Load(Param(name), GP64()).(reg.GPVirtual)
+}
+
+// words makes a constant of 64-bit words.
+func words(name string, ws ...uint64) Mem {
+	m := GLOBL(name, RODATA|NOPTR)
+	for i, w := range ws {
+		DATA(8*i, U64(w))
+	}
+	return m
 }

@@ -13,7 +13,8 @@ import (
 )
 
 var kernels = map[string]func(){
-	"xts": xtsKernels,
+	"aesblk": aesblkKernels,
+	"xts":    xtsKernels,
 }
 
 func main() {

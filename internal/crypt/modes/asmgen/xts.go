@@ -46,17 +46,10 @@ func xtsName(decrypt bool, set string) string {
 // begin loads the arguments and reserves size bytes of stack, aligned to the
 // width of a register, at k.tweaks.
 func (k *xtsKernel) begin(size int) {
-	arg := func(name string) reg.GPVirtual {
-		return Load(Param(name), GP64()).(reg.GPVirtual)
-	}
 	k.dst, k.src = arg("dst"), arg("src")
 	k.units, k.unitSize = arg("units"), arg("unitSize")
-	k.data.base, k.tweak.base = arg("keys"), arg("tweakKeys")
 	rounds := arg("rounds")
-	k.data.rounds, k.tweak.rounds = rounds, rounds
-	k.data.last, k.tweak.last = GP64(), GP64()
-	k.data.setLast()
-	k.tweak.setLast()
+	k.data, k.tweak = loadKeys("keys", rounds), loadKeys("tweakKeys", rounds)
 	k.iv = arg("iv")
 	local := AllocLocal(size + k.bytes - 8)
 	k.tweaks, k.batch, k.slot, k.left = GP64(), GP64(), GP64(), GP64()
@@ -101,13 +94,4 @@ func (k *xtsKernel) advance(n int) {
 // at is the i-th register of the input or output.
 func (k *xtsKernel) at(base reg.Register, i int) Mem {
 	return Mem{Base: base, Disp: i * k.bytes}
-}
-
-// words makes a constant of 64-bit words.
-func words(name string, ws ...uint64) Mem {
-	m := GLOBL(name, RODATA|NOPTR)
-	for i, w := range ws {
-		DATA(8*i, U64(w))
-	}
-	return m
 }
