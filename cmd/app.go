@@ -97,7 +97,7 @@ func (a *app) run(args []string) int {
 	if errors.As(err, &lost) && a.wrote {
 		err = fmt.Errorf("%w: the image is changed as asked, only the report is lost: %w", errPartial, err)
 	} else if errors.As(err, &lost) && errors.Is(lost, syscall.EPIPE) {
-		return dieOfPipe()
+		return a.dieOfPipe()
 	}
 	return a.fail(c, err, a.wantsJSON(args))
 }
@@ -204,7 +204,7 @@ func (a *app) debug(format string, args ...any) {
 
 // say writes one line to stderr. There is no one to tell when that fails.
 func (a *app) say(label, format string, args ...any) {
-	fmt.Fprintf(a.stderr, "fsenc: %s%s\n", label, escapeString(fmt.Sprintf(format, args...)))
+	fmt.Fprintf(a.stderr, "fsenc: %s%s\n", label, clean(fmt.Sprintf(format, args...)))
 }
 
 // isTerminal reports whether f is a terminal.

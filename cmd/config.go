@@ -2,7 +2,6 @@ package cmd
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -175,13 +174,12 @@ func (a *app) checkSettings(v *viper.Viper) error {
 	return nil
 }
 
-// show returns the winning value of a setting as text.
-func (s *settings) show(key string) string {
-	values := map[string]any{
+// value returns the winning value of a setting.
+func (s *settings) value(key string) any {
+	return map[string]any{
 		"format": s.Format, "color": s.Color, "progress": s.Progress,
-		"progress-interval": s.ProgressInterval, "quiet": s.Quiet, "verbose": s.Verbose,
+		"progress-interval": s.ProgressInterval.String(), "quiet": s.Quiet, "verbose": s.Verbose,
 		"non-interactive": s.NonInteractive, "contents": s.Contents, "filenames": s.Filenames,
 		"padding": s.Padding, "wipe": s.Wipe,
-	}
-	return fmt.Sprint(values[key])
+	}[key]
 }

@@ -1,6 +1,10 @@
 package cmd
 
-import "github.com/spf13/cobra"
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
 
 func newConfig(a *app) *cobra.Command {
 	show := &cobra.Command{
@@ -18,14 +22,14 @@ func newConfig(a *app) *cobra.Command {
 // jsonSetting is one setting in JSON.
 type jsonSetting struct {
 	Setting string `json:"setting"`
-	Value   string `json:"value"`
+	Value   any    `json:"value"`
 	Origin  string `json:"origin"`
 }
 
 func (a *app) configShow() error {
 	list := make([]jsonSetting, 0, len(settingKeys))
 	for _, s := range settingKeys {
-		list = append(list, jsonSetting{s.key, a.set.show(s.key), a.origins[s.key]})
+		list = append(list, jsonSetting{s.key, a.set.value(s.key), a.origins[s.key]})
 	}
 	if a.json() {
 		return a.emit(struct {
@@ -36,7 +40,7 @@ func (a *app) configShow() error {
 	}
 	t := newTable(a.out, "SETTING", "VALUE", "FROM")
 	for _, s := range list {
-		t.row(s.Setting, or(s.Value, "-"), s.Origin)
+		t.row(s.Setting, or(fmt.Sprint(s.Value), "-"), s.Origin)
 	}
 	return t.flush()
 }

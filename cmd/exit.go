@@ -11,9 +11,12 @@ import (
 	"github.com/spf13/pflag"
 
 	"fsenc/internal/crypt"
+	"fsenc/internal/feature"
 	"fsenc/internal/image"
+	"fsenc/internal/keystore"
 	"fsenc/internal/partition"
 	"fsenc/internal/store"
+	"fsenc/internal/txn"
 )
 
 // Exit codes of every command but fsck.
@@ -89,7 +92,7 @@ type pathError struct {
 	err  error
 }
 
-func (e *pathError) Error() string { return e.path + ": " + e.err.Error() }
+func (e *pathError) Error() string { return escapeString(e.path) + ": " + e.err.Error() }
 func (e *pathError) Unwrap() error { return e.err }
 
 // atPath adds the path to an error.
@@ -127,9 +130,9 @@ func (a *app) fail(c *cobra.Command, err error, asJSON bool) int {
 		a.emitTo(a.stderr, f)
 		return f.Code
 	}
-	fmt.Fprintf(a.stderr, "fsenc: %s%s\n", a.style.red("error: "), escapeString(f.Message))
+	fmt.Fprintf(a.stderr, "fsenc: %s%s\n", a.style.red("error: "), clean(f.Message))
 	if f.Hint != "" {
-		fmt.Fprintf(a.stderr, "fsenc: %s%s\n", a.style.bold("hint: "), escapeString(f.Hint))
+		fmt.Fprintf(a.stderr, "fsenc: %s%s\n", a.style.bold("hint: "), clean(f.Hint))
 	}
 	return f.Code
 }
@@ -195,7 +198,7 @@ func classify(err error) (code int, hint string) {
 	switch {
 	case errors.As(err, &usage):
 		return exitUsage, or(usage.hint, hint)
-	case errors.Is(err, image.ErrUnfinished):
+	case errors.Is(err, image.ErrUnfinished), errors.Is(err, txn.ErrUnfinished), errors.Is(err, txn.ErrLogExists):
 		return exitUnfinished, or(hint, "run fsenc resume IMAGE or fsenc undo IMAGE")
 	case errors.As(err, &refused):
 		return refused.code(), or(refused.hint, hint)
@@ -215,6 +218,8 @@ func classify(err error) (code int, hint string) {
 	case errors.Is(err, image.ErrUnknown), errors.Is(err, image.ErrCorrupt), errors.Is(err, image.ErrUnsupported),
 		errors.Is(err, partition.ErrDamaged), errors.Is(err, partition.ErrNoTable), errors.Is(err, store.ErrRange):
 		return exitNotImage, hint
+	case errors.Is(err, feature.ErrNotSetUp), errors.Is(err, keystore.ErrNotSetUp):
+		return exitFailed, or(hint, "run fsenc setup IMAGE")
 	case errors.Is(err, fs.ErrPermission):
 		return exitFailed, or(hint, "fsenc needs the right to open the file, not root as such")
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 // forceable lists the checks that --force can name.
-var forceable = []string{"in-use", "last-key"}
+var forceable = []string{"in-use", "last-key", "outside-links"}
 
 // checkForce refuses words that are no check: a typing error must not look
 // like an override that did not help.

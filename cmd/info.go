@@ -75,40 +75,58 @@ func usagesJSON(list []survey.Usage, blockSize int) []jsonUsage {
 	return out
 }
 
-func (a *app) infoJSON(fs image.FS, s *survey.Survey) error {
+// jsonSuper is a superblock in JSON.
+type jsonSuper struct {
+	Filesystem   string   `json:"filesystem"`
+	Layout       string   `json:"layout,omitempty"`
+	UUID         string   `json:"uuid"`
+	Label        string   `json:"label"`
+	BlockSize    int      `json:"block_size"`
+	AllocUnit    int      `json:"allocation_unit"`
+	Size         int64    `json:"size"`
+	Free         int64    `json:"free"`
+	Inodes       uint64   `json:"inodes"`
+	FreeInodes   uint64   `json:"free_inodes"`
+	InodeSize    int      `json:"inode_size"`
+	Features     []string `json:"features"`
+	Encrypt      bool     `json:"encrypt"`
+	StableInodes bool     `json:"stable_inodes"`
+	Casefold     bool     `json:"casefold"`
+	SubBlock     bool     `json:"sub_block_units"`
+	MaxFileBits  int      `json:"max_file_bits"`
+	MaxLink      int      `json:"max_link"`
+	Journal      string   `json:"journal"`
+	LastMounted  string   `json:"last_mounted,omitempty"`
+	LastWrite    string   `json:"last_write,omitempty"`
+	BootLoader   string   `json:"boot_loader,omitempty"`
+	Unfinished   string   `json:"unfinished,omitempty"`
+}
+
+func superJSON(fs image.FS) jsonSuper {
 	sb := fs.Super()
 	unfinished := ""
 	if id := fs.Unfinished(); id != ([16]byte{}) {
 		unfinished = hex.EncodeToString(id[:])
 	}
+	return jsonSuper{
+		sb.Kind, sb.Layout, uuid(sb.UUID), sb.Label, sb.BlockSize, sb.AllocUnit, sb.SizeBytes, sb.FreeBytes,
+		sb.Inodes, sb.FreeInodes, sb.InodeSize, sb.Features, sb.Encrypt, sb.StableInodes, sb.Casefold,
+		sb.SubBlockUnits, sb.MaxFileBits, sb.MaxLinkRoom - linkOverhead, sb.JournalState, sb.LastMounted,
+		jsonTime(sb.LastWrite), sb.BootLoaderHint, unfinished,
+	}
+}
+
+// linkOverhead is what an encrypted symlink needs besides its target, in bytes.
+const linkOverhead = 3
+
+func (a *app) infoJSON(fs image.FS, s *survey.Survey) error {
 	return a.emit(struct {
 		header
-		Filesystem  string      `json:"filesystem"`
-		Layout      string      `json:"layout,omitempty"`
-		UUID        string      `json:"uuid"`
-		Label       string      `json:"label"`
-		BlockSize   int         `json:"block_size"`
-		AllocUnit   int         `json:"allocation_unit"`
-		Size        int64       `json:"size"`
-		Free        int64       `json:"free"`
-		Inodes      uint64      `json:"inodes"`
-		FreeInodes  uint64      `json:"free_inodes"`
-		InodeSize   int         `json:"inode_size"`
-		Features    []string    `json:"features"`
-		Encrypt     bool        `json:"encrypt"`
-		Journal     string      `json:"journal"`
-		LastMounted string      `json:"last_mounted,omitempty"`
-		LastWrite   string      `json:"last_write,omitempty"`
-		BootLoader  string      `json:"boot_loader,omitempty"`
-		Unfinished  string      `json:"unfinished,omitempty"`
-		Damaged     uint64      `json:"damaged_inodes"`
-		Policies    []jsonUsage `json:"policies"`
-	}{
-		headerOf("info"), sb.Kind, sb.Layout, uuid(sb.UUID), sb.Label, sb.BlockSize, sb.AllocUnit,
-		sb.SizeBytes, sb.FreeBytes, sb.Inodes, sb.FreeInodes, sb.InodeSize, sb.Features, sb.Encrypt,
-		sb.JournalState, sb.LastMounted, jsonTime(sb.LastWrite), sb.BootLoaderHint, unfinished,
-		s.Damaged, usagesJSON(s.Policies, sb.BlockSize),
-	})
+		jsonSuper
+		Encrypted uint64      `json:"encrypted_inodes"`
+		Damaged   uint64      `json:"damaged_inodes"`
+		Policies  []jsonUsage `json:"policies"`
+	}{headerOf("info"), superJSON(fs), s.Encrypted(), s.Damaged, usagesJSON(s.Policies, fs.Super().BlockSize)})
 }
 
 func (a *app) infoText(fs image.FS, s *survey.Survey) error {

@@ -3,6 +3,7 @@ package cmd
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"fsenc/internal/image"
 	"fsenc/internal/image/probe"
@@ -63,10 +64,14 @@ func (a *app) openStore(path string, write bool) (*opened, error) {
 	return img, nil
 }
 
-// plainOpenError drops the "open PATH" of package os: the report names the
-// image anyway.
+// plainOpenError puts the name of the image in place of the "open PATH" of
+// package os.
 func plainOpenError(path string, err error) error {
-	return fmt.Errorf("%s: %w", path, unwrapPath(err))
+	var pe *os.PathError
+	if errors.As(err, &pe) {
+		return fmt.Errorf("%s: %w", path, pe.Err)
+	}
+	return err
 }
 
 // checkUse asks the kernel who else has the image. A reader only gets a

@@ -80,6 +80,16 @@ func escape(b []byte) string {
 
 func escapeString(s string) string { return escape([]byte(s)) }
 
+// clean makes a message printable. Names in it are escaped already, or will
+// be: backslashes stay as they are.
+func clean(s string) string {
+	parts := strings.Split(s, `\`)
+	for i, p := range parts {
+		parts[i] = escapeString(p)
+	}
+	return strings.Join(parts, `\`)
+}
+
 func mustEscape(r rune, n int, b []byte) bool {
 	switch {
 	case r == utf8.RuneError && n == 1, r < 0x20, r >= 0x7f && r < 0xa0:

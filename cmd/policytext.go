@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"fsenc/internal/crypt/policy"
+	"fsenc/internal/image"
 	"fsenc/internal/survey"
 )
 
@@ -38,4 +39,12 @@ func (a *app) policyTable(list []survey.Usage, blockSize int) error {
 			fmt.Sprint(u.Dirs), fmt.Sprint(u.Files), fmt.Sprint(u.Links), iec(u.Bytes))
 	}
 	return t.flush()
+}
+
+// modeOf is the mode that an inode of a type uses for what it holds.
+func modeOf(p policy.Policy, t image.FileType) policy.Mode {
+	if t == image.TypeRegular {
+		return p.Contents
+	}
+	return p.Filenames
 }

@@ -70,10 +70,15 @@ func newRoot(a *app) *cobra.Command {
 func commands(a *app) []*cobra.Command {
 	return []*cobra.Command{
 		newInfo(a),
+		newEncryptDir(a),
+		newDecryptDir(a),
+		newResume(a),
+		newUndo(a),
 		newLs(a),
 		newStat(a),
 		newCat(a),
 		newExtract(a),
+		newInspect(a),
 		newCompletion(a),
 		newMan(a),
 		newVersion(a),

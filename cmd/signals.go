@@ -32,14 +32,18 @@ func (a *app) watchSignals() (stop func()) {
 	return cancel
 }
 
+// exitPipe is how a shell shows the end by SIGPIPE.
+const exitPipe = 128 + int(unix.SIGPIPE)
+
 // dieOfPipe ends the process as one that does not handle SIGPIPE, which is
-// what shells expect of the left side of a pipe.
-func dieOfPipe() int {
+// what shells expect of the left side of a pipe. The Go runtime raises the
+// signal when a write to a broken stdout finds nobody who handles it.
+func (a *app) dieOfPipe() int {
 	signal.Reset(unix.SIGPIPE)
-	if err := unix.Kill(os.Getpid(), unix.SIGPIPE); err != nil {
+	if _, err := a.stdout.Write([]byte("\n")); err == nil {
 		return exitFailed
 	}
-	select {} // the signal arrives
+	return exitPipe
 }
 
 // stdoutWasClosed reports whether the process was started with stdout closed.

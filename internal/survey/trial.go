@@ -3,6 +3,8 @@ package survey
 import (
 	"errors"
 	"fmt"
+	"unicode"
+	"unicode/utf8"
 
 	"fsenc/internal/crypt"
 	"fsenc/internal/crypt/policy"
@@ -16,13 +18,15 @@ const maxTried = 256
 const proof = 32
 
 // Trial is what came of trying a key on a directory. Padding is known
-// plaintext: behind a name and behind the end of a file there are zeros.
+// plaintext: behind a name and behind the end of a file there are zeros. Names
+// that are text speak for a key too, a bit for each byte, which is less than
+// what random bytes would have to be lucky for.
 type Trial struct {
 	Names    int // decoded, all padding being zeros
 	BadNames int
 	Tails    int // last blocks of files decoded, zeros behind the end
 	BadTails int
-	bits     int // of known plaintext that came out right
+	bits     int // of plaintext that came out as expected
 }
 
 // Proven reports whether the key is certainly the right one.
@@ -30,6 +34,9 @@ func (t Trial) Proven() bool { return t.bits >= proof && t.BadNames == 0 && t.Ba
 
 // Wrong reports whether the key is certainly not the right one.
 func (t Trial) Wrong() bool { return t.BadNames+t.BadTails > 0 && t.bits < proof }
+
+// Empty reports whether there was nothing to try the key on.
+func (t Trial) Empty() bool { return t.Names+t.BadNames+t.Tails+t.BadTails == 0 }
 
 // Add adds up two trials of one key.
 func (t *Trial) Add(o Trial) {
@@ -42,36 +49,63 @@ func (t *Trial) Add(o Trial) {
 
 // trying is a trial under way.
 type trying struct {
-	fs  image.FS
-	key *crypt.MasterKey
-	vol crypt.Volume
-	res Trial
+	fs   image.FS
+	key  *crypt.MasterKey
+	vol  crypt.Volume
+	left int // names yet to be looked at
+	res  Trial
 }
 
 // Try decodes names of an encrypted directory, and last blocks of files in it,
-// with a key. A key that cannot be used at all, too short or not the one that
-// the policy names, is an error.
+// with a key, and goes on with the directories below until the key is proven
+// or enough has been seen. A key that cannot be used at all, too short or not
+// the one that the policy names, is an error.
 func Try(fs image.FS, key *crypt.MasterKey, dir image.Ino) (Trial, error) {
 	sb := fs.Super()
-	t := &trying{fs: fs, key: key, vol: crypt.Volume{UUID: sb.UUID, BlockSize: sb.BlockSize}}
+	t := &trying{fs: fs, key: key, vol: crypt.Volume{UUID: sb.UUID, BlockSize: sb.BlockSize}, left: maxTried}
 	c, err := contextOf(fs, dir)
 	if err != nil {
 		return Trial{}, err
 	}
-	names, err := key.Names(c, uint64(dir), t.vol)
+	below, err := t.dir(c, dir)
+	for len(below) > 0 && err == nil && t.left > 0 && !t.res.Proven() && !t.res.Wrong() {
+		next := below[0]
+		below = below[1:]
+		var more []image.Ino
+		more, err = t.child(c.Policy, next)
+		below = append(below, more...)
+	}
+	return t.res, err
+}
+
+// child tries a directory below. A damaged one says nothing about the key.
+func (t *trying) child(p policy.Policy, dir image.Ino) ([]image.Ino, error) {
+	c, err := contextOf(t.fs, dir)
+	if err != nil || c.Policy != p {
+		return nil, ignoreDamage(err)
+	}
+	below, err := t.dir(c, dir)
+	return below, ignoreDamage(err)
+}
+
+// dir tries one directory and returns those in it.
+func (t *trying) dir(c policy.Context, dir image.Ino) (below []image.Ino, err error) {
+	names, err := t.key.Names(c, uint64(dir), t.vol)
 	if err != nil {
-		return Trial{}, err
+		return nil, err
 	}
 	defer names.Close()
-	left := maxTried
-	err = fs.ReadDir(dir, func(e image.Dirent) error {
+	err = t.fs.ReadDir(dir, func(e image.Dirent) error {
 		t.name(names, e.Name)
-		if e.Type == image.TypeRegular {
+		switch e.Type {
+		case image.TypeRegular:
 			if err := t.tail(c.Policy, e.Ino); err != nil {
 				return err
 			}
+		case image.TypeDirectory:
+			below = append(below, e.Ino)
 		}
-		if left--; left == 0 {
+		if t.left--; t.left <= 0 {
 			return errEnough
 		}
 		return nil
@@ -79,7 +113,7 @@ func Try(fs image.FS, key *crypt.MasterKey, dir image.Ino) (Trial, error) {
 	if errors.Is(err, errEnough) {
 		err = nil
 	}
-	return t.res, err
+	return below, err
 }
 
 // errEnough ends a scan.
@@ -109,6 +143,22 @@ func (t *trying) name(names *crypt.Names, stored []byte) {
 	}
 	t.res.Names++
 	t.res.bits += 8 * (len(stored) - len(plain))
+	if isText(plain) {
+		t.res.bits += len(plain)
+	}
+}
+
+// isText reports whether a name is printable UTF-8.
+func isText(name []byte) bool {
+	if !utf8.Valid(name) {
+		return false
+	}
+	for _, r := range string(name) {
+		if !unicode.IsPrint(r) {
+			return false
+		}
+	}
+	return true
 }
 
 // tail decodes the last block of a file if it has bytes behind the end.

@@ -1,0 +1,274 @@
+package cmd
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"fsenc/internal/convert"
+	"fsenc/internal/image"
+	"fsenc/internal/image/probe"
+	"fsenc/internal/txn"
+)
+
+// stateDir keeps the logs of block devices, beside which no file can lie.
+const stateDir = "/var/lib/fsenc"
+
+// convertOptions are what encrypt-dir and decrypt-dir have in common.
+type convertOptions struct {
+	keys     keyFlags
+	log      string
+	initOnly bool
+}
+
+// openWriting opens an image to change it, and reads the raw keys.
+func (a *app) openWriting(path string, k *keyFlags) (*access, error) {
+	if err := k.check(); err != nil {
+		return nil, err
+	}
+	keys, err := a.masterKeys(k)
+	if err != nil {
+		return nil, err
+	}
+	img, err := a.openImage(path, probe.Options{Write: true})
+	if err != nil {
+		wipeKeys(keys)
+		return nil, err
+	}
+	return a.accessTo(img, k, keys), nil
+}
+
+// logPath is where the log of an image lies: beside it, unless the user wants
+// it elsewhere.
+func logPath(image, given string) (string, error) {
+	if given != "" {
+		return given, nil
+	}
+	st, err := os.Stat(image)
+	if err != nil {
+		return "", err
+	}
+	if st.Mode().IsRegular() {
+		return image + ".fsenc", nil
+	}
+	if err := os.MkdirAll(stateDir, 0o700); err != nil {
+		return "", &hinted{fmt.Errorf("make a place for the log: %w", err), "name a file with --journal"}
+	}
+	return filepath.Join(stateDir, filepath.Base(image)+".fsenc"), nil
+}
+
+// tops finds the directories to convert.
+func (x *access) tops(paths []string) ([]convert.Top, error) {
+	var out []convert.Top
+	seen := make(map[image.Ino]bool)
+	for _, p := range paths {
+		n, lock, err := x.lookup(p)
+		if err == nil {
+			err = lock
+		}
+		if err != nil {
+			return nil, err
+		}
+		if !seen[n.Ino] {
+			seen[n.Ino] = true
+			out = append(out, convert.Top{Path: n.Path, Ino: n.Ino})
+		}
+	}
+	return out, nil
+}
+
+// insideEncrypted reports whether the parent of a top is encrypted.
+func (x *access) insideEncrypted(t convert.Top) (bool, error) {
+	n, _, err := x.lookup(filepath.Dir(t.Path))
+	if err != nil {
+		return false, err
+	}
+	attr, err := x.tree.Attr(n)
+	return attr.Encrypted, err
+}
+
+// conversion is one run of a plan: what the user is told, and doing it.
+type conversion struct {
+	*access
+	command string
+	plan    *convert.Plan
+	log     string
+	opts    convert.Options
+}
+
+// jsonConversion is a plan, or what became of it, in JSON.
+type jsonConversion struct {
+	header
+	Image     string       `json:"image"`
+	Paths     []jsonPath   `json:"paths"`
+	Policies  []jsonPolicy `json:"policies"`
+	Files     uint64       `json:"files"`
+	Dirs      uint64       `json:"dirs"`
+	Symlinks  uint64       `json:"symlinks"`
+	Others    uint64       `json:"others"`
+	Skipped   uint64       `json:"skipped"`
+	Names     uint64       `json:"names"`
+	Bytes     int64        `json:"bytes"`
+	NeedBytes int64        `json:"need_bytes"`
+	FreeBytes int64        `json:"free_bytes"`
+	Journal   string       `json:"journal"`
+	State     string       `json:"state"` // planned, begun, done, nothing to do
+	Verified  bool         `json:"verified"`
+}
+
+func (v *conversion) result(state string) error {
+	t := v.plan.Totals
+	if !v.app.json() {
+		return v.text(state)
+	}
+	r := jsonConversion{
+		header: headerOf(v.command), Image: v.path, Files: t.Files, Dirs: t.Dirs, Symlinks: t.Links,
+		Others: t.Others, Skipped: t.Skipped, Names: t.Names, Bytes: t.Bytes, NeedBytes: t.NeedBytes,
+		FreeBytes: t.FreeBytes, Journal: v.log, State: state, Verified: state == "done",
+		Policies: []jsonPolicy{}, Paths: []jsonPath{},
+	}
+	for _, p := range v.plan.Policies {
+		r.Policies = append(r.Policies, policyJSON(p, v.fs.Super().BlockSize))
+	}
+	for _, p := range v.plan.Tops {
+		r.Paths = append(r.Paths, pathOf(p.Path))
+	}
+	return v.app.emit(r)
+}
+
+// text prints the result after the plan, which went to stderr, or stands for
+// the result of a dry run.
+func (v *conversion) text(state string) error {
+	if state == "planned" {
+		return v.describe(v.app.out.Write)
+	}
+	t, verb := v.plan.Totals, v.command[:len(v.command)-len("-dir")]+"ed"
+	var err error
+	switch state {
+	case "nothing to do":
+		_, err = fmt.Fprintf(v.app.out, "nothing to do: %s as wanted already\n", plural(t.Skipped, "inode"))
+	case "begun":
+		_, err = fmt.Fprintf(v.app.out, "begun, nothing converted: fsenc resume %s goes on\n", operand(v.path))
+	default:
+		_, err = fmt.Fprintf(v.app.out, "%s %s, %s, %s, %s of contents\n"+
+			"verified: read back from the image, every name decodes and every inode has its new form\n", verb,
+			plural(t.Files, "file"), plural(t.Dirs, "directory"), plural(t.Links, "symlink"), iec(t.Bytes))
+		err = errors.Join(err, v.howToTest())
+	}
+	return err
+}
+
+// howToTest names the commands that let a real kernel judge.
+func (v *conversion) howToTest() error {
+	if v.plan.Op == convert.Decrypt {
+		_, err := fmt.Fprintf(v.app.out, "test it: e2fsck -fn %[1]s && mount -o loop,ro %[1]s /mnt\n", operand(v.path))
+		return err
+	}
+	unlock := "fscryptctl add_key /mnt < KEYFILE"
+	if !v.k.raw() {
+		unlock = "fscrypt unlock /mnt" + operand(v.plan.Tops[0].Path)
+	}
+	_, err := fmt.Fprintf(v.app.out, "test it: e2fsck -fn %[1]s && mount -o loop %[1]s /mnt && %[2]s\n", operand(v.path), unlock)
+	return err
+}
+
+// describe prints what is going to be done.
+func (v *conversion) describe(write func([]byte) (int, error)) error {
+	t, sb := v.plan.Totals, v.fs.Super()
+	tab := newTable(writerFunc(write))
+	tab.row("image:", v.path)
+	tab.row("filesystem:", sb.Kind+", "+uuid(sb.UUID))
+	for _, top := range v.plan.Tops {
+		tab.row(v.plan.Op.String()+":", top.Path)
+	}
+	tab.row("contains:", fmt.Sprintf("%s, %s, %s, %s", plural(t.Files, "file"), plural(t.Dirs, "directory"),
+		plural(t.Links, "symlink"), iec(t.Bytes)))
+	if t.Skipped > 0 {
+		tab.row("left alone:", plural(t.Skipped, "inode")+", as wanted already")
+	}
+	for _, p := range v.plan.Policies {
+		tab.row("policy:", fmt.Sprintf("v%d, %s, %s", p.Version, policyModes(p), policyFlags(p, sb.BlockSize)))
+		tab.row("key:", p.KeySpec())
+	}
+	tab.row("space:", fmt.Sprintf("%s at most, %s free", iec(t.NeedBytes), iec(t.FreeBytes)))
+	tab.row("journal:", v.log)
+	tab.row("undo:", "possible until it is finished: fsenc undo "+operand(v.path))
+	if v.plan.Op == convert.Decrypt {
+		tab.row("note:", "the journal holds plaintext while this runs; it is overwritten in the end")
+	}
+	return tab.flush()
+}
+
+// writerFunc makes a function an io.Writer.
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// carryOut asks, converts and reports.
+func (v *conversion) carryOut(initOnly bool) error {
+	if v.plan.Inodes() == 0 {
+		return v.result("nothing to do")
+	}
+	if v.app.flags.dryRun {
+		return v.result("planned")
+	}
+	if !v.app.set.Quiet && !v.app.json() {
+		if err := v.describe(v.app.stderr.Write); err != nil {
+			return err
+		}
+	}
+	if err := v.app.confirm("Proceed?"); err != nil {
+		return err
+	}
+	log, err := createLog(v.log)
+	if err != nil {
+		return err
+	}
+	c, err := convert.Begin(v.home, log, v.plan, v.ring)
+	if err != nil {
+		return v.app.beginFailed(log, err)
+	}
+	v.app.wrote = true
+	if initOnly {
+		return errors.Join(log.Close(), v.result("begun"))
+	}
+	if err := v.app.runConversion(c, log, convert.Forward); err != nil {
+		return err
+	}
+	if err := convert.Verify(v.app.ctx, v.home, v.plan, v.opts); err != nil {
+		return err
+	}
+	return v.result("done")
+}
+
+// createLog makes a log and says what one that is there means.
+func createLog(path string) (*txn.LogFile, error) {
+	log, err := txn.CreateLogFile(path)
+	if errors.Is(err, txn.ErrLogExists) {
+		return nil, &hinted{err, "it is of a conversion that did not end: fsenc resume IMAGE or fsenc undo IMAGE deals with it"}
+	}
+	return log, err
+}
+
+// beginFailed takes the log away again where the image was not touched.
+func (a *app) beginFailed(log *txn.LogFile, err error) error {
+	if errors.Is(err, txn.ErrUnfinished) {
+		return errors.Join(err, log.Close())
+	}
+	return errors.Join(err, log.Remove())
+}
+
+// runConversion moves a conversion to one end and removes its log.
+func (a *app) runConversion(c *convert.Conversion, log *txn.LogFile, d convert.Direction) error {
+	m := a.newMeter()
+	c.OnProgress(func(p convert.Progress) {
+		m.update(tick{Phase: p.Phase, Items: p.Items, TotalItems: p.TotalItems, Bytes: p.Bytes, TotalBytes: p.TotalBytes})
+	})
+	err := c.Run(a.ctx, d)
+	m.finish()
+	if err != nil {
+		return errors.Join(err, log.Close())
+	}
+	return log.Remove()
+}

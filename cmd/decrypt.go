@@ -1,0 +1,59 @@
+package cmd
+
+import (
+	"github.com/spf13/cobra"
+
+	"fsenc/internal/convert"
+)
+
+func newDecryptDir(a *app) *cobra.Command {
+	var o convertOptions
+	c := &cobra.Command{
+		Use:     "decrypt-dir IMAGE PATH...",
+		GroupID: groupConvert,
+		Short:   "Decrypt encrypted directories and all they contain, in place",
+		Long: "Turn each encrypted directory PATH inside an image, with everything below it, back\n" +
+			"into plaintext. PATH is where an encrypted tree begins. The plan is shown first;\n" +
+			"nothing is written before it is confirmed. While it runs its journal holds\n" +
+			"plaintext; it is overwritten in the end.",
+		Args:              operands("IMAGE", "PATH..."),
+		ValidArgsFunction: a.completePaths(&o.keys, true),
+		RunE:              func(_ *cobra.Command, args []string) error { return a.decryptDir(&o, args[0], args[1:]) },
+	}
+	o.register(c.Flags())
+	return c
+}
+
+func (a *app) decryptDir(o *convertOptions, image string, paths []string) error {
+	if err := checkPaths(paths...); err != nil {
+		return err
+	}
+	x, err := a.openWriting(image, &o.keys)
+	if err != nil {
+		return err
+	}
+	defer x.Close()
+	tops, err := x.tops(paths)
+	if err != nil {
+		return err
+	}
+	for _, t := range tops {
+		inside, err := x.insideEncrypted(t)
+		if err != nil {
+			return err
+		}
+		if inside {
+			return convert.RefuseInside(t)
+		}
+	}
+	log, err := logPath(image, o.log)
+	if err != nil {
+		return err
+	}
+	opts := convert.Options{Keys: x.ring, OutsideLinks: a.forced(convert.OutsideLinks)}
+	p, err := convert.PlanDecrypt(a.ctx, x.fs, tops, opts)
+	if err != nil {
+		return a.refusals(err)
+	}
+	return (&conversion{access: x, command: "decrypt-dir", plan: p, log: log, opts: opts}).carryOut(o.initOnly)
+}
