@@ -318,7 +318,11 @@ func TestResumeAndUndoTakeTurns(t *testing.T) {
 	}
 	turns := 0
 	for d := convert.Forward; ; turns++ {
-		c, _, err := convert.Resume(home, log, keys)
+		i, _, err := convert.Open(home, log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := i.Resume(keys)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -389,9 +393,12 @@ func (r *recovery) powerLoss(t *testing.T, j job, base []byte) {
 func (r *recovery) recover(t *testing.T, name string, d convert.Direction, img, log []byte) {
 	t.Helper()
 	home := storetest.NewMem(img)
-	c, _, err := convert.Resume(home, storetest.NewClock(1<<30).Log(log), r.keys)
-	if err == nil && c != nil {
-		err = c.Run(t.Context(), d)
+	i, _, err := convert.Open(home, storetest.NewClock(1<<30).Log(log))
+	if err == nil && i != nil {
+		var c *convert.Conversion
+		if c, err = i.Resume(r.keys); err == nil {
+			err = c.Run(t.Context(), d)
+		}
 	}
 	if err != nil {
 		t.Fatalf("%s: %v", name, err)

@@ -18,7 +18,7 @@ type limits struct {
 	staged int64 // metadata in memory before a commit
 }
 
-var defaultLimits = limits{batch: 16 << 20, run: 1 << 20, staged: 8 << 20}
+var defaultLimits = limits{batch: 8 << 20, run: 1 << 20, staged: 4 << 20}
 
 // maxRuns is how many pieces of contents a batch takes.
 const maxRuns = 1 << 14

@@ -12,8 +12,9 @@
 //	Run                        batch after batch: contents and metadata of the
 //	                           next inodes staged, then committed by txn
 //	                           then wipe, then clear the mark
-//	Resume                     recover the last commit; Run goes on from there,
+//	Open, Resume               recover the last commit; Run goes on from there,
 //	                           in either direction
+//	Verify                     read the result back from the image
 //
 // The list of inodes is in an order in which every inode follows what lies
 // below it: files and symlinks by their place on the disk, then directories,

@@ -11,7 +11,7 @@ import (
 )
 
 // Edit applies a small change, of features or of the metadata that keeps the
-// keys, whole or not at all: after a crash Resume brings the image to the old
+// keys, whole or not at all: after a crash Open brings the image to the old
 // or the new state. The caller removes the log afterwards.
 func Edit(home, log store.Store, change func(image.FS) error) error {
 	tx, fs, err := begin(home, log, txn.Header{Kind: kindEdit}, nil)

@@ -16,13 +16,21 @@ import (
 // kindEdit is the log of Edit; the others are named after their Op.
 const kindEdit = "edit"
 
-// Resume opens the log of an interrupted conversion and brings the image to
-// its last commit. Run then goes on from there, in either direction.
+// Interrupted is a conversion that waits for its keys.
+type Interrupted struct {
+	tx   *txn.Tx
+	fs   image.FS
+	plan *Plan
+	pos  position
+}
+
+// Open opens the log of an interrupted conversion and brings the image's
+// metadata to its last commit, which needs no key.
 //
 // For an interrupted Edit, or a conversion that never touched the image or
-// had already ended, there is nothing to go on with: Resume finishes it, and
-// the Conversion is nil with the Outcome saying what became of it.
-func Resume(home, log store.Store, keys *crypt.Keyring) (*Conversion, Outcome, error) {
+// had already ended, there is nothing to go on with: Open finishes it, and
+// what it returns is nil, with the Outcome saying what became of it.
+func Open(home, log store.Store) (*Interrupted, Outcome, error) {
 	tx, err := txn.Open(home, log)
 	if errors.Is(err, txn.ErrLogDamaged) && unmarked(home) {
 		return nil, NeverBegun, nil
@@ -30,32 +38,21 @@ func Resume(home, log store.Store, keys *crypt.Keyring) (*Conversion, Outcome, e
 	if err != nil {
 		return nil, 0, err
 	}
-	if tx.Header().Kind == kindEdit {
+	switch {
+	case tx.Header().Kind == kindEdit:
 		out, err := finishEdit(tx)
 		return nil, out, err
-	}
-	p, err := unmarshalPlan(tx.Plan())
-	if err != nil {
-		return nil, 0, err
-	}
-	if !tx.Begun() {
+	case !tx.Begun():
 		return nil, NeverBegun, tx.Wipe()
-	}
-	if tx.Finished() {
+	case tx.Finished():
 		out, err := finishEnd(tx)
 		return nil, out, err
 	}
-	for _, pol := range p.Policies {
-		if _, err := keys.For(pol); err != nil {
-			return nil, 0, err
-		}
+	p, pos, err := decode(tx)
+	if err != nil {
+		return nil, 0, fmt.Errorf("%w: %w", txn.ErrLogDamaged, err)
 	}
-	pos, err := decodePosition(tx.Position())
-	if err != nil || pos.item > uint64(len(p.items)) || pos.active && pos.item == uint64(len(p.items)) {
-		return nil, 0, fmt.Errorf("%w: %w", txn.ErrLogDamaged, errors.Join(err, errPlan))
-	}
-	c := &Conversion{tx: tx, keys: keys, plan: p, vol: crypt.Volume{UUID: tx.Header().UUID, BlockSize: p.blockSize}}
-	err = tx.Recover(c.complete)
+	err = tx.Recover(nil)
 	if errors.Is(err, txn.ErrNeverBegun) {
 		return nil, NeverBegun, tx.Wipe()
 	}
@@ -66,7 +63,48 @@ func Resume(home, log store.Store, keys *crypt.Keyring) (*Conversion, Outcome, e
 	if err != nil {
 		return nil, 0, err
 	}
-	return newConversion(tx, fs, p, keys, pos), Ready, nil
+	return &Interrupted{tx, fs, p, pos}, Ready, nil
+}
+
+// decode reads the plan and the position in it.
+func decode(tx *txn.Tx) (*Plan, position, error) {
+	p, err := unmarshalPlan(tx.Plan())
+	if err != nil {
+		return nil, position{}, err
+	}
+	pos, err := decodePosition(tx.Position())
+	if err == nil && (pos.item > uint64(len(p.items)) || pos.active && pos.item == uint64(len(p.items))) {
+		err = fmt.Errorf("%w: position behind its end", errPlan)
+	}
+	return p, pos, err
+}
+
+// Plan is what was being done.
+func (i *Interrupted) Plan() *Plan { return i.plan }
+
+// Undoing reports whether it was being undone.
+func (i *Interrupted) Undoing() bool { return i.pos.down }
+
+// Done is how many of the plan's inodes have their new form.
+func (i *Interrupted) Done() uint64 { return i.pos.item }
+
+// FS is the filesystem, for finding the keys: names and metadata of trees that
+// are not being converted can be read.
+func (i *Interrupted) FS() image.FS { return i.fs }
+
+// Resume brings the contents to the last commit too. Run then goes on from
+// there, in either direction.
+func (i *Interrupted) Resume(keys *crypt.Keyring) (*Conversion, error) {
+	for _, pol := range i.plan.Policies {
+		if _, err := keys.For(pol); err != nil {
+			return nil, err
+		}
+	}
+	c := newConversion(i.tx, i.fs, i.plan, keys, i.pos)
+	if err := i.tx.Recover(c.complete); err != nil {
+		return nil, recoverError(err)
+	}
+	return c, nil
 }
 
 // unmarked reports whether the image is one that no conversion waits for: a
@@ -76,7 +114,7 @@ func unmarked(home store.Store) bool {
 	return err == nil
 }
 
-// Outcome is what Resume found.
+// Outcome is what Open found.
 type Outcome int
 
 // The outcomes.

@@ -61,7 +61,7 @@ func method(policies []policy.Policy) txn.Method {
 }
 
 // Begin records the plan in log and marks the image. After an error that
-// wraps txn.ErrUnfinished the way on is Resume; after any other the image is as
+// wraps txn.ErrUnfinished the way on is Open; after any other the image is as
 // it was.
 func Begin(home, log store.Store, p *Plan, keys *crypt.Keyring) (*Conversion, error) {
 	if _, err := rand.Read(p.Seed[:]); err != nil {
@@ -124,8 +124,8 @@ func (c *Conversion) OnProgress(f func(Progress)) { c.report = f }
 
 // Run moves the boundary to one end and finishes: wipes, clears the mark and
 // the log's contents. The caller then removes the log. An interruption is
-// honoured between commits; any error wraps txn.ErrUnfinished, and Resume
-// goes on from there.
+// honoured between commits; any error wraps txn.ErrUnfinished, and Open
+// and Resume go on from there.
 func (c *Conversion) Run(ctx context.Context, d Direction) error {
 	for !c.atEnd(d) {
 		if err := ctx.Err(); err != nil {

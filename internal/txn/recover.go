@@ -82,7 +82,9 @@ type Torn struct {
 
 // Recover brings home to the state of the last commit. complete turns the old
 // sectors of a range into new ones, in place; it is only called where there
-// are any, and only for the Checksum method.
+// are any, and only for the Checksum method. With a nil complete such ranges
+// stay as they are, and Recover has to be called again; everything else,
+// metadata above all, is in the state of the last commit already.
 func (t *Tx) Recover(complete func(*Torn) error) error {
 	if t.state.recLen == 0 {
 		return nil
@@ -128,7 +130,7 @@ func (t *Tx) replaySums(e entryHeader, sums []byte, complete func(*Torn) error) 
 		torn.Old[i] = bytes.Equal(cur[i*8:][:8], sums[i*8:][:8])
 		some = some || torn.Old[i]
 	}
-	if !some {
+	if !some || complete == nil {
 		return nil
 	}
 	if err := complete(&torn); err != nil {
@@ -136,11 +138,6 @@ func (t *Tx) replaySums(e entryHeader, sums []byte, complete func(*Torn) error) 
 	}
 	_, err := t.home.WriteAt(torn.Cur, e.off)
 	return err
-}
-
-// NeedsCompletion reports whether Recover will call its callback.
-func (t *Tx) NeedsCompletion() bool {
-	return t.head.Method == Checksum && t.state.stage == stageWorking
 }
 
 // imageIsOurs tells whether the last record may be replayed over home. A log
