@@ -11,8 +11,6 @@ import (
 	"testing"
 
 	"fsenc/internal/crypt"
-	"fsenc/internal/crypt/policy"
-	"fsenc/internal/feature"
 	"fsenc/internal/image"
 	"fsenc/internal/image/imagetest"
 	"fsenc/internal/image/imagetest/manifest"
@@ -61,9 +59,6 @@ func list(t testing.TB, tr *tree.Tree, top tree.Node) []manifest.Entry {
 	t.Helper()
 	var out []manifest.Entry
 	err := tr.Walk(top, func(n tree.Node) error {
-		if lacksMode(t, tr, n) {
-			return tree.SkipDir
-		}
 		if n.Err != nil {
 			t.Errorf("%s: %v", n.Path, n.Err)
 			return tree.SkipDir
@@ -75,17 +70,15 @@ func list(t testing.TB, tr *tree.Tree, top tree.Node) []manifest.Entry {
 		t.Fatal(err)
 	}
 	manifest.Sort(out)
-	// A manifest tells of hard links within one top: the first name in order
-	// is that of the inode.
-	first := map[string]string{}
+	// The first name in order is that of the inode.
+	first := map[uint64]string{}
 	for i := range out {
-		key := fmt.Sprint(topOf(out[i].Path), out[i].Ino)
 		if out[i].Type == manifest.Dir {
 			continue
 		}
-		out[i].SameAs = first[key]
+		out[i].SameAs = first[out[i].Ino]
 		if out[i].SameAs == "" {
-			first[key] = out[i].Path
+			first[out[i].Ino] = out[i].Path
 		}
 	}
 	return out
@@ -95,22 +88,6 @@ func list(t testing.TB, tr *tree.Tree, top tree.Node) []manifest.Entry {
 func topOf(path string) string {
 	top, _, _ := strings.Cut(path, "/")
 	return top
-}
-
-// lacksMode reports whether n is encrypted with a mode that is valid, but that
-// crypt does not have.
-func lacksMode(t testing.TB, tr *tree.Tree, n tree.Node) bool {
-	t.Helper()
-	c, err := tr.Context(n)
-	if err != nil || c == nil || n.Type != image.TypeDirectory {
-		return false
-	}
-	err = tr.Locked(n)
-	if errors.Is(err, policy.ErrInvalid) && c.Validate(feature.Caps(tr.FS().Super())) == nil {
-		t.Logf("%s: %v", n.Path, err)
-		return true
-	}
-	return false
 }
 
 func entry(t testing.TB, tr *tree.Tree, n tree.Node) manifest.Entry {
@@ -158,36 +135,18 @@ func TestGolden(t *testing.T) {
 			defer tr.Close()
 			got := list(t, tr, tr.Root())
 			want := m.Entries
-			read, known := map[string]bool{}, map[string]bool{}
-			for _, e := range got {
-				read[topOf(e.Path)] = true
-			}
+			known := map[string]bool{}
 			for i := range want {
 				want[i].Xattrs, want[i].Verity, want[i].Project = nil, "", 0
 				known[topOf(want[i].Path)] = true
 			}
-			// lost+found is not in manifests, and a top in a mode that crypt
-			// lacks was not read.
+			// lost+found is in no manifest, and the root not in all.
 			got = slices.DeleteFunc(got, func(e manifest.Entry) bool { return !known[topOf(e.Path)] })
-			want = slices.DeleteFunc(want, func(e manifest.Entry) bool { return !read[topOf(e.Path)] })
 			for _, line := range manifest.Compare(want, got, 0) {
 				t.Error(line)
 			}
 		})
 	}
-}
-
-// lacking returns the tops in modes that crypt lacks.
-func lacking(t testing.TB, tr *tree.Tree, m *manifest.Golden) map[string]bool {
-	out := map[string]bool{}
-	for _, top := range m.Tops {
-		n, err := tr.Lookup("/" + top.Path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		out[top.Path] = lacksMode(t, tr, n)
-	}
-	return out
 }
 
 // Each path of the manifest is found by the names in it, and with no-key names
@@ -198,11 +157,7 @@ func TestLookup(t *testing.T) {
 			m := imagetest.Manifest(t, name)
 			tr := tree.New(open(t, name), keyring(t, m))
 			defer tr.Close()
-			skip := lacking(t, tr, m)
 			for _, e := range m.Entries {
-				if skip[topOf(e.Path)] {
-					continue
-				}
 				n, err := tr.Lookup("/" + e.Path)
 				if err != nil || uint64(n.Ino) != e.Ino {
 					t.Errorf("%q: inode %d, %v, want %d", e.Path, n.Ino, err, e.Ino)
@@ -210,9 +165,6 @@ func TestLookup(t *testing.T) {
 			}
 			for _, d := range m.NoKey {
 				for _, x := range d.Names {
-					if skip[topOf(d.Path)] {
-						continue
-					}
 					n, err := tr.Lookup("/" + d.Path + "/" + x.NoKey)
 					if err != nil || uint64(n.Ino) != x.Ino {
 						t.Errorf("%q in %q: inode %d, %v, want %d", x.NoKey, d.Path, n.Ino, err, x.Ino)
@@ -231,11 +183,8 @@ func TestWithoutKey(t *testing.T) {
 			fs := open(t, name)
 			keyed := tree.New(fs, keyring(t, m))
 			defer keyed.Close()
-			bare, skip := tree.New(fs, nil), lacking(t, keyed, m)
+			bare := tree.New(fs, nil)
 			for _, d := range m.NoKey {
-				if skip[topOf(d.Path)] {
-					continue
-				}
 				dir, err := keyed.Lookup("/" + d.Path)
 				if err != nil {
 					t.Fatal(err)
@@ -294,11 +243,7 @@ func TestOpenStored(t *testing.T) {
 	for _, name := range images(t) {
 		m := imagetest.Manifest(t, name)
 		tr := tree.New(open(t, name), keyring(t, m))
-		skip := lacking(t, tr, m)
 		for _, c := range m.Ciphertext {
-			if skip[topOf(c.Path)] {
-				continue
-			}
 			n, err := tr.Lookup("/" + c.Path)
 			if err != nil {
 				t.Fatal(err)
@@ -330,9 +275,8 @@ func TestForeignDescriptor(t *testing.T) {
 	const name = "ext4-modes"
 	m := imagetest.Manifest(t, name)
 	fs := open(t, name)
-	skip := lacking(t, tree.New(fs, keyring(t, m)), m)
 	for _, dir := range m.Tops {
-		if dir.Policy == nil || dir.Policy.Version != 1 || skip[dir.Path] {
+		if dir.Policy == nil || dir.Policy.Version != 1 {
 			continue
 		}
 		right := m.Key(dir.Policy.Key)

@@ -9,6 +9,8 @@ import (
 
 // SkipDir, returned by the function given to Walk for a directory, leaves out
 // what is in it.
+//
+//lint:ignore ST1012 it is called as in io/fs
 var SkipDir = errors.New("skip this directory")
 
 // maxDepth bounds the nesting of directories that Walk goes into: paths, and
