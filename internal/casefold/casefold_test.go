@@ -16,6 +16,8 @@ import (
 
 	"golang.org/x/text/cases"
 	"golang.org/x/text/unicode/norm"
+
+	"fsenc/internal/crypt/crypttest"
 )
 
 func fold(t testing.TB, name string) string {
@@ -263,5 +265,26 @@ func BenchmarkFold(b *testing.B) {
 				Fold(buf[:0], []byte(name))
 			}
 		})
+	}
+}
+
+// The names of casefolded directories that a kernel wrote, with what their
+// hashes are over.
+func TestKernelVectors(t *testing.T) {
+	type name struct{ Plain, Folded crypttest.Hex }
+	checked := 0
+	for _, v := range crypttest.Load[struct{ Names []name }](t, "kernel.json") {
+		for _, n := range v.Names {
+			if n.Folded == nil {
+				continue
+			}
+			checked++
+			if got := fold(t, string(n.Plain)); got != string(n.Folded) {
+				t.Errorf("%q folds to %q, want %q", n.Plain, got, n.Folded)
+			}
+		}
+	}
+	if checked == 0 {
+		t.Error("no name has a folded form")
 	}
 }
