@@ -14,8 +14,9 @@
 //
 // Files: super.go groups.go csum.go hold the superblock, the descriptors and
 // the checksums; inode.go the inode; extent.go indirect.go mapping.go the
-// block mapping; alloc.go quota.go the accounting; dir.go htree.go hash.go
-// inlinedir.go the directories; xattr.go context.go link.go inline.go what
-// hangs on an inode; create.go new inodes; journal.go mmp.go the state;
-// residue.go the ranges that hold nothing.
+// block mapping; alloc.go quota.go the accounting; dir*.go htree*.go hash.go
+// inlinedir.go the directories, setdir.go insert.go their edits, cost.go what
+// those take; xattr*.go context.go link.go inline.go what hangs on an inode;
+// create.go new inodes; journal.go mmp.go the state; residue.go the ranges
+// that hold nothing.
 package ext4
