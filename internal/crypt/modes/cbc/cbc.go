@@ -11,7 +11,6 @@ package cbc
 
 import (
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -19,7 +18,10 @@ import (
 	"fsenc/internal/crypt/modes/aesblk"
 )
 
-const blockSize = aesblk.BlockSize
+const (
+	blockSize = aesblk.BlockSize
+	lanes     = 8 // units that are done together
+)
 
 // KeySize is the size of a key in bytes.
 const KeySize = 16
@@ -69,52 +71,44 @@ func (c *Cipher) Wipe() {
 // by one. unitSize is a multiple of 16 and len(src) one of unitSize.
 func (c *Cipher) EncryptUnits(dst, src []byte, unitSize int, iv *[16]byte) {
 	check(dst, src, unitSize)
-	next := *iv
-	for off := 0; off < len(src); off += unitSize {
-		var chain [16]byte
-		c.essiv.Encrypt(chain[:], next[:])
-		encryptUnit(&c.data, dst[off:off+unitSize], src[off:off+unitSize], &chain)
-		step(&next)
+	var ivs [lanes][blockSize]byte
+	for next := *iv; len(src) > 0; {
+		n := min(len(src), lanes*unitSize)
+		c.makeIVs(&ivs, &next)
+		if n == lanes*unitSize {
+			c.data.CBCEncrypt8(dst[:n], src[:n], &ivs)
+		} else {
+			for i, off := 0, 0; off < n; i, off = i+1, off+unitSize {
+				c.data.CBCEncrypt(dst[off:off+unitSize], src[off:off+unitSize], &ivs[i])
+			}
+		}
+		dst, src = dst[n:], src[n:]
 	}
 }
 
 // DecryptUnits undoes EncryptUnits, under the same conditions.
 func (c *Cipher) DecryptUnits(dst, src []byte, unitSize int, iv *[16]byte) {
 	check(dst, src, unitSize)
-	next := *iv
-	for off := 0; off < len(src); off += unitSize {
-		var chain [16]byte
-		c.essiv.Encrypt(chain[:], next[:])
-		decryptUnit(&c.data, dst[off:off+unitSize], src[off:off+unitSize], &chain)
-		step(&next)
-	}
-}
-
-// encryptUnit is CBC; it leaves the last ciphertext block in *chain.
-func encryptUnit(s *aesblk.Schedule, dst, src []byte, chain *[blockSize]byte) {
-	for i := 0; i < len(src); i += blockSize {
-		subtle.XORBytes(chain[:], chain[:], src[i:i+blockSize])
-		s.Encrypt(chain[:], chain[:])
-		copy(dst[i:], chain[:])
-	}
-}
-
-// decryptUnit goes from the last block to the first, so that in place the
-// ciphertext before a block is still there when the block needs it.
-func decryptUnit(s *aesblk.Schedule, dst, src []byte, chain *[blockSize]byte) {
-	var plain [blockSize]byte
-	for i := len(src) - blockSize; i >= 0; i -= blockSize {
-		before := chain[:]
-		if i > 0 {
-			before = src[i-blockSize : i]
+	var ivs [lanes][blockSize]byte
+	for next := *iv; len(src) > 0; {
+		n := min(len(src), lanes*unitSize)
+		c.makeIVs(&ivs, &next)
+		for i, off := 0, 0; off < n; i, off = i+1, off+unitSize {
+			c.data.CBCDecrypt(dst[off:off+unitSize], src[off:off+unitSize], &ivs[i])
 		}
-		s.Decrypt(plain[:], src[i:i+blockSize])
-		subtle.XORBytes(dst[i:i+blockSize], plain[:], before)
+		dst, src = dst[n:], src[n:]
 	}
 }
 
-func step(iv *[16]byte) {
-	binary.LittleEndian.PutUint64(iv[:8], binary.LittleEndian.Uint64(iv[:8])+1)
+// makeIVs makes the CBC IVs of the next units and steps over them.
+func (c *Cipher) makeIVs(ivs *[lanes][blockSize]byte, next *[blockSize]byte) {
+	index := binary.LittleEndian.Uint64(next[:8])
+	for i := range ivs {
+		ivs[i] = *next
+		binary.LittleEndian.PutUint64(ivs[i][:8], index+uint64(i))
+	}
+	binary.LittleEndian.PutUint64(next[:8], index+lanes)
+	c.essiv.Encrypt8(ivs)
 }
 
 func check(dst, src []byte, unitSize int) {

@@ -10,6 +10,9 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+
+	"fsenc/internal/crypt/crypttest"
+	"fsenc/internal/crypt/modes/isa"
 )
 
 // reference is CBC-ESSIV by crypto/cipher, one unit.
@@ -30,8 +33,17 @@ func reference(t *testing.T, key []byte, iv [16]byte, text []byte) []byte {
 }
 
 func TestAgainstStandardLibrary(t *testing.T) {
+	for _, set := range isa.Available() {
+		t.Run(set.String(), func(t *testing.T) {
+			defer isa.Use(set)()
+			testAgainstStandardLibrary(t)
+		})
+	}
+}
+
+func testAgainstStandardLibrary(t *testing.T) {
 	for _, unit := range []int{16, 32, 112, 512, 1040, 4096} {
-		for units := range 5 {
+		for units := range 19 {
 			key, text := random(16), random(unit*units)
 			iv := [16]byte(random(16))
 			if units == 2 {
@@ -108,16 +120,13 @@ func BenchmarkCBC(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	buf, iv := make([]byte, 4096), new([16]byte)
-	for _, op := range []struct {
-		name string
-		f    func(dst, src []byte, unitSize int, iv *[16]byte)
-	}{{"encrypt", c.EncryptUnits}, {"decrypt", c.DecryptUnits}} {
-		b.Run(fmt.Sprintf("%s/4096", op.name), func(b *testing.B) {
-			b.SetBytes(4096)
-			for b.Loop() {
-				op.f(buf, buf, 4096, iv)
-			}
+	buf, iv := make([]byte, 64<<10), new([16]byte)
+	for _, unit := range []int{512, 4096} {
+		b.Run(fmt.Sprintf("encrypt/%d", unit), func(b *testing.B) {
+			crypttest.CPU(b, len(buf), func() { c.EncryptUnits(buf, buf, unit, iv) })
+		})
+		b.Run(fmt.Sprintf("decrypt/%d", unit), func(b *testing.B) {
+			crypttest.CPU(b, len(buf), func() { c.DecryptUnits(buf, buf, unit, iv) })
 		})
 	}
 }

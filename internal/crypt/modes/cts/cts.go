@@ -35,7 +35,14 @@ var ErrKeySize = errors.New("cts key of wrong size")
 // at once.
 type Cipher struct {
 	aes   aesblk.Schedule
-	block cipher.Block // &aes, or an SM4
+	block blocks // &aes, or an SM4
+}
+
+// blocks is a block cipher with CBC over whole blocks, as aesblk has it.
+type blocks interface {
+	cipher.Block
+	CBCEncrypt(dst, src []byte, iv *[blockSize]byte)
+	CBCDecrypt(dst, src []byte, iv *[blockSize]byte)
 }
 
 // New makes an AES cipher of a key of 16 or 32 bytes, which it does not keep.
@@ -64,14 +71,14 @@ func NewSM4(key []byte) (*Cipher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: sm4: %d bytes", ErrKeySize, len(key))
 	}
-	return &Cipher{block: b}, nil
+	return &Cipher{block: sm4Blocks{b}}, nil
 }
 
 // Wipe erases the round keys. Using c afterwards panics.
 func (c *Cipher) Wipe() {
 	c.aes.Wipe()
-	if c.block != nil && c.block != cipher.Block(&c.aes) {
-		erase.Object(c.block)
+	if s, ok := c.block.(sm4Blocks); ok {
+		erase.Object(s.Block)
 	}
 	c.block = nil
 }
@@ -79,17 +86,15 @@ func (c *Cipher) Wipe() {
 // Encrypt encrypts src, at least MinSize bytes, into dst, which is as long and
 // is src or does not overlap it.
 func (c *Cipher) Encrypt(dst, src []byte, iv *[blockSize]byte) {
-	m := checkLen(dst, src)
+	checkLen(dst, src)
+	last := lastBlock(len(src))
+	if last == 0 {
+		last = len(src)
+	}
 	s := getScratch(iv)
 	defer s.release()
-	for i := range m {
-		subtle.XORBytes(s.chain[:], s.chain[:], src[i*blockSize:(i+1)*blockSize])
-		c.block.Encrypt(s.chain[:], s.chain[:])
-		if i < m-1 || len(src) == blockSize {
-			copy(dst[i*blockSize:], s.chain[:])
-		}
-	}
-	tail := src[m*blockSize:]
+	c.block.CBCEncrypt(dst[:last], src[:last], &s.chain)
+	tail := src[last:]
 	if len(tail) == 0 {
 		return
 	}
@@ -98,56 +103,48 @@ func (c *Cipher) Encrypt(dst, src []byte, iv *[blockSize]byte) {
 	s.spare = s.chain
 	subtle.XORBytes(s.chain[:], s.chain[:], tail)
 	c.block.Encrypt(s.chain[:], s.chain[:])
-	copy(dst[m*blockSize:], s.spare[:len(tail)])
-	copy(dst[(m-1)*blockSize:], s.chain[:])
+	copy(dst[last:], s.spare[:len(tail)])
+	copy(dst[last-blockSize:], s.chain[:])
 }
 
 // Decrypt undoes Encrypt, under the same conditions.
 func (c *Cipher) Decrypt(dst, src []byte, iv *[blockSize]byte) {
-	m := checkLen(dst, src)
+	checkLen(dst, src)
+	last := lastBlock(len(src))
+	if last == 0 {
+		c.block.CBCDecrypt(dst, src, iv)
+		return
+	}
 	s := getScratch(iv)
 	defer s.release()
-	plain := m - 1 // blocks before the swapped two
-	if len(src) == blockSize {
-		plain = 1
-	}
-	for i := range plain {
-		copy(s.spare[:], src[i*blockSize:])
-		c.decryptBlock(s, dst[i*blockSize:(i+1)*blockSize])
-	}
-	if len(src) == blockSize {
-		return
+	before := last - blockSize // of the block that was swapped with the last
+	if before > 0 {
+		copy(s.chain[:], src[before-blockSize:])
 	}
 	// Decrypting the second to last gives the last plaintext and, past its
 	// end, the bytes that were cut off the last ciphertext.
-	tail := src[m*blockSize:]
-	copy(s.spare[:], src[plain*blockSize:])
+	copy(s.spare[:], src[before:])
 	c.block.Decrypt(s.spare[:], s.spare[:])
-	for i, b := range tail {
-		dst[m*blockSize+i], s.spare[i] = s.spare[i]^b, b
+	for i, b := range src[last:] {
+		dst[last+i], s.spare[i] = s.spare[i]^b, b
 	}
-	c.decryptBlock(s, dst[plain*blockSize:m*blockSize])
+	c.block.Decrypt(s.spare[:], s.spare[:])
+	subtle.XORBytes(dst[before:last], s.spare[:], s.chain[:])
+	c.block.CBCDecrypt(dst[:before], src[:before], iv)
 }
 
-// decryptBlock decrypts the ciphertext block in s.spare to dst and chains it.
-func (c *Cipher) decryptBlock(s *scratch, dst []byte) {
-	c.block.Decrypt(s.plain[:], s.spare[:])
-	subtle.XORBytes(dst, s.plain[:], s.chain[:])
-	s.chain = s.spare
-}
-
-// checkLen returns how many full blocks stand before the last, full or not; for
-// an input of one block it is 1.
-func checkLen(dst, src []byte) int {
+func checkLen(dst, src []byte) {
 	if len(src) < MinSize || len(dst) != len(src) {
 		panic("cts: input shorter than a block, or output of another length")
 	}
-	return max(1, (len(src)-1)/blockSize)
 }
+
+// lastBlock is where the last block of n bytes starts, full or not.
+func lastBlock(n int) int { return (n - 1) / blockSize * blockSize }
 
 // scratch is what one call works in; on the stack it would escape into the
 // block cipher's methods.
-type scratch struct{ chain, spare, plain [blockSize]byte }
+type scratch struct{ chain, spare [blockSize]byte }
 
 var scratches = sync.Pool{New: func() any { return new(scratch) }}
 

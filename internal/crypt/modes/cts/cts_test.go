@@ -7,9 +7,11 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"testing"
 
 	"fsenc/internal/crypt/crypttest"
+	"fsenc/internal/crypt/modes/isa"
 )
 
 func unhex(s string) []byte {
@@ -54,17 +56,32 @@ func TestSM4AgainstPlainCBC(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := make([]byte, len(text))
-	cipher.NewCBCEncrypter(c.block, iv[:]).CryptBlocks(want, text)
+	cipher.NewCBCEncrypter(c.block.(sm4Blocks).Block, iv[:]).CryptBlocks(want, text)
 	swapLast(want)
 	got := make([]byte, len(text))
 	if c.Encrypt(got, text, &iv); !bytes.Equal(got, want) {
 		t.Error("not CBC with the last two blocks swapped")
+	}
+	for n := 16; n < 64; n++ {
+		c.Encrypt(got[:n], text[:n], &iv)
+		if c.Decrypt(got[:n], got[:n], &iv); !bytes.Equal(got[:n], text[:n]) {
+			t.Errorf("%d bytes do not decrypt in place", n)
+		}
 	}
 }
 
 // TestAgainstCBC compares whole blocks with crypto/cipher, and cut ones with
 // the same on a zero-padded text.
 func TestAgainstCBC(t *testing.T) {
+	for _, set := range isa.Available() {
+		t.Run(set.String(), func(t *testing.T) {
+			defer isa.Use(set)()
+			testAgainstCBC(t)
+		})
+	}
+}
+
+func testAgainstCBC(t *testing.T) {
 	for _, size := range []int{16, 32} {
 		key := random(size)
 		c, err := New(key)
@@ -133,15 +150,19 @@ func TestNoAllocation(t *testing.T) {
 	crypttest.NoAllocs(t, "names", func() { c.Encrypt(buf, buf, iv); c.Decrypt(buf, buf, iv) })
 }
 
-func BenchmarkEncrypt255(b *testing.B) {
+func BenchmarkCTS(b *testing.B) {
 	c, err := New(random(32))
 	if err != nil {
 		b.Fatal(err)
 	}
-	buf, iv := make([]byte, 255), new([16]byte)
-	b.SetBytes(255)
-	for b.Loop() {
-		c.Encrypt(buf, buf, iv)
+	for _, n := range []int{16, 32, 255} {
+		buf, iv := make([]byte, n), new([16]byte)
+		b.Run(fmt.Sprintf("encrypt/%d", n), func(b *testing.B) {
+			crypttest.CPU(b, n, func() { c.Encrypt(buf, buf, iv) })
+		})
+		b.Run(fmt.Sprintf("decrypt/%d", n), func(b *testing.B) {
+			crypttest.CPU(b, n, func() { c.Decrypt(buf, buf, iv) })
+		})
 	}
 }
 

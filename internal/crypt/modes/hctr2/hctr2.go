@@ -75,7 +75,7 @@ func (c *Cipher) Encrypt(dst, src []byte, tweak *[TweakSize]byte) {
 	xorHash(&mm, c.hash.message(start, src[blockSize:]))
 	c.aes.Encrypt(uu[:], mm[:])
 	c.counter(&s, &mm, &uu)
-	c.xctr(dst[blockSize:], src[blockSize:], &s)
+	c.aes.XCTR(dst[blockSize:], src[blockSize:], (*[blockSize]byte)(&s))
 	xorHash(&uu, c.hash.message(start, dst[blockSize:]))
 	copy(dst, uu[:])
 }
@@ -89,7 +89,7 @@ func (c *Cipher) Decrypt(dst, src []byte, tweak *[TweakSize]byte) {
 	xorHash(&uu, c.hash.message(start, src[blockSize:]))
 	c.aes.Decrypt(mm[:], uu[:])
 	c.counter(&s, &mm, &uu)
-	c.xctr(dst[blockSize:], src[blockSize:], &s)
+	c.aes.XCTR(dst[blockSize:], src[blockSize:], (*[blockSize]byte)(&s))
 	xorHash(&mm, c.hash.message(start, dst[blockSize:]))
 	copy(dst, mm[:])
 }
@@ -106,5 +106,3 @@ func check(dst, src []byte) {
 		panic("hctr2: input shorter than a block, or output of another length")
 	}
 }
-
-func (c *Cipher) xctr(dst, src []byte, s *block) { xctrGeneric(&c.aes, dst, src, s) }
