@@ -13,8 +13,9 @@ import (
 )
 
 var kernels = map[string]func(){
-	"aesblk": aesblkKernels,
-	"xts":    xtsKernels,
+	"aesblk":  aesblkKernels,
+	"polyval": polyvalKernels,
+	"xts":     xtsKernels,
 }
 
 func main() {

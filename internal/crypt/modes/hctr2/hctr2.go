@@ -13,6 +13,7 @@ import (
 	"fmt"
 
 	"fsenc/internal/crypt/modes/aesblk"
+	"fsenc/internal/crypt/modes/polyval"
 )
 
 // Sizes in bytes.
@@ -31,7 +32,7 @@ var ErrKeySize = errors.New("hctr2 key must be 32 bytes")
 // gives it one. Several goroutines may use one at once.
 type Cipher struct {
 	aes  aesblk.Schedule
-	hash hashKey
+	hash polyval.Key
 	l    block // E(1), whitens the counter's start
 }
 
@@ -55,7 +56,7 @@ func (c *Cipher) Init(key []byte) error {
 	}
 	var h block
 	c.aes.Encrypt(h[:], h[:])
-	c.hash.init(&h)
+	c.hash.Init((*[blockSize]byte)(&h))
 	clear(h[:])
 	c.l = block{1}
 	c.aes.Encrypt(c.l[:], c.l[:])
@@ -69,36 +70,37 @@ func (c *Cipher) Wipe() { *c = Cipher{} }
 // is src or does not overlap it.
 func (c *Cipher) Encrypt(dst, src []byte, tweak *[TweakSize]byte) {
 	check(dst, src)
-	var mm, uu, s block
-	start := c.hash.tweak(tweak, len(src)-blockSize)
-	mm = block(src)
-	xorHash(&mm, c.hash.message(start, src[blockSize:]))
+	start := c.hashTweak(tweak, len(src)-blockSize)
+	mm := c.hashMessage(start, src[blockSize:])
+	mm.xor((*block)(src))
+	var uu block
 	c.aes.Encrypt(uu[:], mm[:])
-	c.counter(&s, &mm, &uu)
-	c.aes.XCTR(dst[blockSize:], src[blockSize:], (*[blockSize]byte)(&s))
-	xorHash(&uu, c.hash.message(start, dst[blockSize:]))
+	c.xctr(dst[blockSize:], src[blockSize:], &mm, &uu)
+	sum := c.hashMessage(start, dst[blockSize:])
+	uu.xor(&sum)
 	copy(dst, uu[:])
 }
 
 // Decrypt undoes Encrypt, under the same conditions.
 func (c *Cipher) Decrypt(dst, src []byte, tweak *[TweakSize]byte) {
 	check(dst, src)
-	var mm, uu, s block
-	start := c.hash.tweak(tweak, len(src)-blockSize)
-	uu = block(src)
-	xorHash(&uu, c.hash.message(start, src[blockSize:]))
+	start := c.hashTweak(tweak, len(src)-blockSize)
+	uu := c.hashMessage(start, src[blockSize:])
+	uu.xor((*block)(src))
+	var mm block
 	c.aes.Decrypt(mm[:], uu[:])
-	c.counter(&s, &mm, &uu)
-	c.aes.XCTR(dst[blockSize:], src[blockSize:], (*[blockSize]byte)(&s))
-	xorHash(&mm, c.hash.message(start, dst[blockSize:]))
+	c.xctr(dst[blockSize:], src[blockSize:], &mm, &uu)
+	sum := c.hashMessage(start, dst[blockSize:])
+	mm.xor(&sum)
 	copy(dst, mm[:])
 }
 
-// counter is where XCTR starts: mm + uu + E(1).
-func (c *Cipher) counter(s, mm, uu *block) {
-	for i := range s {
-		s[i] = mm[i] ^ uu[i] ^ c.l[i]
-	}
+// xctr starts the counter at mm + uu + E(1).
+func (c *Cipher) xctr(dst, src []byte, mm, uu *block) {
+	s := c.l
+	s.xor(mm)
+	s.xor(uu)
+	c.aes.XCTR(dst, src, (*[blockSize]byte)(&s))
 }
 
 func check(dst, src []byte) {

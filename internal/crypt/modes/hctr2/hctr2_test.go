@@ -7,20 +7,20 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+
+	"fsenc/internal/crypt/modes/isa"
 )
 
-// TestPolyval has the example of RFC 8452, appendix A.
-func TestPolyval(t *testing.T) {
-	var k hashKey
-	k.init((*block)(unhex("25629347589242761d31f826ba4b757b")))
-	got := k.message(element{}, unhex("4f4f95668c83dfb6401762bb2d01a262d1a24ddd2721d006bbe45f20d3c9f362"))
-	var b block
-	if xorHash(&b, got); hex.EncodeToString(b[:]) != "f7a3b47b846119fae5b7866cf5e5b77e" {
-		t.Errorf("%x", b)
+func TestPublished(t *testing.T) {
+	for _, set := range isa.Available() {
+		t.Run(set.String(), func(t *testing.T) {
+			defer isa.Use(set)()
+			checkPublished(t)
+		})
 	}
 }
 
-func TestPublished(t *testing.T) {
+func checkPublished(t *testing.T) {
 	for _, v := range published {
 		c, err := New(unhex(v.key))
 		if err != nil {

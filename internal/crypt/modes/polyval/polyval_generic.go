@@ -1,61 +1,41 @@
-package hctr2
+package polyval
 
 import (
 	"encoding/binary"
 	"math/bits"
 )
 
-type block [blockSize]byte
-
-// element is an element of POLYVAL's field (RFC 8452): bit i of the 128-bit
-// number, low word first, is the coefficient of xⁱ, modulo x¹²⁸ + x¹²⁷ + x¹²⁶ +
-// x¹²¹ + 1.
+// element is a polynomial, low word first.
 type element struct{ lo, hi uint64 }
 
 func load(b []byte) element {
 	return element{binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])}
 }
 
+func (e element) store(b *[BlockSize]byte) {
+	binary.LittleEndian.PutUint64(b[:8], e.lo)
+	binary.LittleEndian.PutUint64(b[8:], e.hi)
+}
+
 func (e element) plus(o element) element { return element{e.lo ^ o.lo, e.hi ^ o.hi} }
 
-func xorHash(b *block, e element) {
-	v := load(b[:]).plus(e)
-	binary.LittleEndian.PutUint64(b[:], v.lo)
-	binary.LittleEndian.PutUint64(b[8:], v.hi)
+func initKeyGeneric(k *Key, h element) {
+	p := h
+	for i := aggregate - 1; i >= 0; i-- {
+		k.powers[i] = p
+		p = mul(p, h)
+	}
 }
 
-// hashKey is the key of POLYVAL.
-type hashKey struct{ h element }
-
-func (k *hashKey) init(h *block) { k.h = load(h[:]) }
-
-// tweak hashes what stands before a message of n bytes: the tweak's length in
-// bits, with a mark whether the message is padded, and the tweak.
-func (k *hashKey) tweak(t *[TweakSize]byte, n int) element {
-	length := element{lo: 2*8*TweakSize + 2}
-	if n%blockSize != 0 {
-		length.lo++
+func updateGeneric(k *Key, acc *[BlockSize]byte, blocks []byte) {
+	h, s := k.powers[aggregate-1], load(acc[:])
+	for ; len(blocks) > 0; blocks = blocks[BlockSize:] {
+		s = mul(s.plus(load(blocks)), h)
 	}
-	acc := mul(length, k.h)
-	acc = mul(acc.plus(load(t[:])), k.h)
-	return mul(acc.plus(load(t[blockSize:])), k.h)
+	s.store(acc)
 }
 
-// message goes on from acc with the message; one that is no multiple of 16
-// bytes is padded with a 1 byte and zeros.
-func (k *hashKey) message(acc element, m []byte) element {
-	for ; len(m) >= blockSize; m = m[blockSize:] {
-		acc = mul(acc.plus(load(m)), k.h)
-	}
-	if len(m) > 0 {
-		var last block
-		last[copy(last[:], m)] = 1
-		acc = mul(acc.plus(load(last[:])), k.h)
-	}
-	return acc
-}
-
-// mul is a·b·x⁻¹²⁸, in the same time for all values.
+// mul is a·b·x⁻¹²⁸.
 func mul(a, b element) element {
 	l0, l1 := clmul(a.lo, b.lo)
 	h0, h1 := clmul(a.hi, b.hi)
