@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"sync"
 
+	gmcipher "github.com/emmansun/gmsm/cipher"
 	"github.com/emmansun/gmsm/sm4"
 
 	"fsenc/internal/crypt/modes/erase"
@@ -37,14 +38,8 @@ var (
 // may use one at once.
 type Cipher struct {
 	data, tweak cipher.Block
-	blocks      multiBlock // data, where it takes many blocks a call
-}
-
-// multiBlock is what gmsm's SM4 has on processors that it knows.
-type multiBlock interface {
-	Concurrency() int
-	EncryptBlocks(dst, src []byte)
-	DecryptBlocks(dst, src []byte)
+	// ECB over data, which keeps no state: the library's way to many blocks.
+	encrypter, decrypter cipher.BlockMode
 }
 
 // New makes a cipher of a key, which it does not keep. The error wraps
@@ -65,16 +60,15 @@ func New(key []byte) (*Cipher, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cipher{data: data, tweak: tweak}
-	c.blocks, _ = data.(multiBlock)
-	return c, nil
+	return &Cipher{data, tweak, gmcipher.NewECBEncrypter(data), gmcipher.NewECBDecrypter(data)}, nil
 }
 
 // Wipe erases all round keys. Using c afterwards panics.
 func (c *Cipher) Wipe() {
-	if c.data != nil {
-		erase.Object(c.data)
-		erase.Object(c.tweak)
+	for _, o := range []any{c.data, c.tweak, c.encrypter, c.decrypter} {
+		if o != nil {
+			erase.Object(o)
+		}
 	}
 	*c = Cipher{}
 }
@@ -84,28 +78,28 @@ func (c *Cipher) Wipe() {
 // stays; from unit to unit the le64 in its bytes 0 to 7 grows by one. unitSize
 // is a multiple of 16 and len(src) one of unitSize.
 func (c *Cipher) EncryptUnits(dst, src []byte, unitSize int, iv *[16]byte) {
-	c.units(dst, src, unitSize, iv, false)
+	c.units(dst, src, unitSize, iv, c.encrypter)
 }
 
 // DecryptUnits undoes EncryptUnits, under the same conditions.
 func (c *Cipher) DecryptUnits(dst, src []byte, unitSize int, iv *[16]byte) {
-	c.units(dst, src, unitSize, iv, true)
+	c.units(dst, src, unitSize, iv, c.decrypter)
 }
 
-func (c *Cipher) units(dst, src []byte, unitSize int, iv *[16]byte, decrypt bool) {
+func (c *Cipher) units(dst, src []byte, unitSize int, iv *[16]byte, ecb cipher.BlockMode) {
 	check(dst, src, unitSize)
 	s := scratches.Get().(*scratch)
 	defer s.release()
 	s.iv = *iv
 	for off := 0; off < len(src); off += unitSize {
 		c.tweak.Encrypt(s.first[:], s.iv[:])
-		c.unit(s, dst[off:off+unitSize], src[off:off+unitSize], decrypt)
+		unit(s, dst[off:off+unitSize], src[off:off+unitSize], ecb)
 		binary.LittleEndian.PutUint64(s.iv[:8], binary.LittleEndian.Uint64(s.iv[:8])+1)
 	}
 }
 
 // unit encrypts or decrypts one data unit whose first tweak is s.first.
-func (c *Cipher) unit(s *scratch, dst, src []byte, decrypt bool) {
+func unit(s *scratch, dst, src []byte, ecb cipher.BlockMode) {
 	lo, hi := binary.LittleEndian.Uint64(s.first[:8]), binary.LittleEndian.Uint64(s.first[8:])
 	for len(src) > 0 {
 		n := min(len(src), len(s.tweaks))
@@ -117,29 +111,9 @@ func (c *Cipher) unit(s *scratch, dst, src []byte, decrypt bool) {
 			lo, hi = lo<<1^uint64(int64(hi)>>63)&0x87, hi<<1|lo>>63
 			in, out, t = in[blockSize:], out[blockSize:], t[blockSize:]
 		}
-		c.ecb(dst[:n], decrypt)
+		ecb.CryptBlocks(dst[:n], dst[:n])
 		subtle.XORBytes(dst[:n], dst[:n], s.tweaks[:n])
 		dst, src = dst[n:], src[n:]
-	}
-}
-
-// ecb works in place on whole blocks.
-func (c *Cipher) ecb(b []byte, decrypt bool) {
-	if c.blocks != nil {
-		for n := c.blocks.Concurrency() * blockSize; len(b) >= n; b = b[n:] {
-			if decrypt {
-				c.blocks.DecryptBlocks(b[:n], b[:n])
-			} else {
-				c.blocks.EncryptBlocks(b[:n], b[:n])
-			}
-		}
-	}
-	for ; len(b) > 0; b = b[blockSize:] {
-		if decrypt {
-			c.data.Decrypt(b, b)
-		} else {
-			c.data.Encrypt(b, b)
-		}
 	}
 }
 
