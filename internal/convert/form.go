@@ -12,25 +12,24 @@ import (
 // form is how an inode is stored: nil is plaintext, else its context.
 type form = *policy.Context
 
-// oldForm and newForm are what an inode has before and after the conversion.
-// The one that has a policy gets its nonce from the plan; where the inode is
-// stored in that form already, its own context counts: see storedForm.
+// oldForm and newForm are what an inode has before and after the conversion,
+// with nonces from the plan. Where the inode is stored in that form already,
+// its own context counts: see storedForm.
 func (c *Conversion) oldForm(it item) form {
-	if c.plan.Op == Decrypt {
-		return c.planned(it)
+	if c.plan.Op == Encrypt {
+		return nil
 	}
-	return nil
+	return &policy.Context{Policy: c.plan.Policies[it.policy], Nonce: c.nonces.of(it.ino, true)}
 }
 
 func (c *Conversion) newForm(it item) form {
-	if c.plan.Op == Encrypt {
-		return c.planned(it)
+	switch c.plan.Op {
+	case Encrypt:
+		return &policy.Context{Policy: c.plan.Policies[it.policy], Nonce: c.nonces.of(it.ino, false)}
+	case Rekey:
+		return &policy.Context{Policy: *c.plan.Target, Nonce: c.nonces.of(it.ino, false)}
 	}
 	return nil
-}
-
-func (c *Conversion) planned(it item) form {
-	return &policy.Context{Policy: c.plan.Policies[it.policy], Nonce: c.nonces.of(it.ino)}
 }
 
 // storedForm is what the inode says itself.

@@ -3,6 +3,7 @@ package convert
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"fsenc/internal/crypt/policy"
@@ -16,12 +17,16 @@ type Op uint8
 const (
 	Encrypt Op = 1
 	Decrypt Op = 2
+	Rekey   Op = 3
 )
 
 // String is the word that logs and messages use.
 func (o Op) String() string {
-	if o == Decrypt {
+	switch o {
+	case Decrypt:
 		return "decrypt"
+	case Rekey:
+		return "rekey"
 	}
 	return "encrypt"
 }
@@ -39,8 +44,11 @@ type Plan struct {
 	Tops []Top
 
 	// Policies are the ones the tree has when encrypted: what Encrypt gives
-	// it, or what Decrypt found at each top.
+	// it, or what Decrypt and Rekey found at each top.
 	Policies []policy.Policy
+
+	// Target is the policy that Rekey gives, nil otherwise.
+	Target *policy.Policy
 
 	// Wipe: zero what may hold remains of the plaintext afterwards.
 	Wipe bool
@@ -62,6 +70,14 @@ type Totals struct {
 	Skipped                    uint64 // already as wanted
 	NeedBytes                  int64  // upper bound of what will be allocated
 	FreeBytes                  int64
+}
+
+// AllPolicies are those whose keys the conversion needs.
+func (p *Plan) AllPolicies() []policy.Policy {
+	if p.Target == nil {
+		return p.Policies
+	}
+	return append(slices.Clone(p.Policies), *p.Target)
 }
 
 // Inodes is the number of inodes that will change.

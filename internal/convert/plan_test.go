@@ -40,6 +40,18 @@ func TestPlanSurvivesTheLog(t *testing.T) {
 	}
 }
 
+func TestRekeyPlanSurvivesTheLog(t *testing.T) {
+	want := samplePlan()
+	want.Op, want.Target = Rekey, &policy.Policy{Version: 2, Contents: policy.ModeAdiantum, Filenames: policy.ModeAdiantum}
+	got, err := unmarshalPlan(want.marshal())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(want, got, cmp.AllowUnexported(Plan{}, item{})); d != "" {
+		t.Errorf("plan differs (-want +got):\n%s", d)
+	}
+}
+
 func TestPlanCutShort(t *testing.T) {
 	b := samplePlan().marshal()
 	for n := range b {
@@ -137,14 +149,14 @@ func TestNoncesDiffer(t *testing.T) {
 	n := nonces{[32]byte{1}}
 	seen := make(map[policy.Nonce]bool)
 	for ino := range image.Ino(1000) {
-		if x := n.of(ino); seen[x] {
+		if x := n.of(ino, ino%2 == 0); seen[x] {
 			t.Fatalf("inode %d: nonce %x again", ino, x)
 		} else {
 			seen[x] = true
 		}
 	}
 	other := nonces{[32]byte{2}}
-	if n.of(5) == other.of(5) {
+	if n.of(5, false) == other.of(5, false) || n.of(5, true) == n.of(5, false) {
 		t.Error("the seed does not matter")
 	}
 }

@@ -13,7 +13,7 @@ import (
 var errPlan = errors.New("plan not understood")
 
 // A plan is stored as: u8 version, u8 op, u8 wipe, 32 bytes seed; then, each
-// led by its count as uvarint, the policies (u8 length, ioctl form), the tops
+// led by its count as uvarint, the policies (u8 length, ioctl form; Rekey's target last), the tops
 // (uvarint inode, uvarint length, path) and the items (u8 kind and policy
 // index, zigzag varint of the inode's distance from the one before); then the
 // block size and the total of bytes that progress needs, as uvarints.
@@ -27,8 +27,8 @@ func (p *Plan) marshal() []byte {
 	}
 	b := []byte{planVersion, byte(p.Op), wipe}
 	b = append(b, p.Seed[:]...)
-	b = binary.AppendUvarint(b, uint64(len(p.Policies)))
-	for _, pol := range p.Policies {
+	b = binary.AppendUvarint(b, uint64(len(p.AllPolicies())))
+	for _, pol := range p.AllPolicies() {
 		raw := pol.Bytes()
 		b = append(append(b, byte(len(raw))), raw...)
 	}
@@ -117,6 +117,10 @@ func unmarshalPlan(b []byte) (*Plan, error) {
 		}
 		p.Policies = append(p.Policies, pol)
 	}
+	if p.Op == Rekey && len(p.Policies) > 0 {
+		last := len(p.Policies) - 1
+		p.Target, p.Policies = &p.Policies[last], p.Policies[:last]
+	}
 	for range r.count(2) {
 		ino := image.Ino(r.uvarint())
 		p.Tops = append(p.Tops, Top{Ino: ino, Path: string(r.take(r.uvarint()))})
@@ -127,7 +131,7 @@ func unmarshalPlan(b []byte) (*Plan, error) {
 	if p.blockSize < 512 || p.blockSize > 1<<20 || p.blockSize&(p.blockSize-1) != 0 {
 		return nil, fmt.Errorf("%w: block size", errPlan)
 	}
-	if r.bad || len(r.b) != 0 || p.Op != Encrypt && p.Op != Decrypt {
+	if r.bad || len(r.b) != 0 || p.Op < Encrypt || p.Op > Rekey || (p.Op == Rekey) != (p.Target != nil) {
 		return nil, errPlan
 	}
 	return p, nil

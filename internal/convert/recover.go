@@ -95,7 +95,7 @@ func (i *Interrupted) FS() image.FS { return i.fs }
 // Resume brings the contents to the last commit too. Run then goes on from
 // there, in either direction.
 func (i *Interrupted) Resume(keys *crypt.Keyring) (*Conversion, error) {
-	for _, pol := range i.plan.Policies {
+	for _, pol := range i.plan.AllPolicies() {
 		if _, err := keys.For(pol); err != nil {
 			return nil, err
 		}
@@ -154,7 +154,7 @@ func (c *Conversion) tag(r *run) txn.Tag {
 		if f == nil {
 			continue
 		}
-		for k, p := range c.plan.Policies {
+		for k, p := range c.policies {
 			if p == f.Policy {
 				t[20+i] = byte(k + 1)
 			}
@@ -172,11 +172,11 @@ func (c *Conversion) runOf(t txn.Tag) (*run, error) {
 	}
 	for i, f := range []*form{&r.from, &r.to} {
 		k := int(t[20+i])
-		if k > len(c.plan.Policies) {
+		if k > len(c.policies) {
 			return nil, fmt.Errorf("%w: tag of inode %d", txn.ErrLogDamaged, r.ino)
 		}
 		if k > 0 {
-			*f = &policy.Context{Policy: c.plan.Policies[k-1], Nonce: policy.Nonce(t[24+16*i:][:16])}
+			*f = &policy.Context{Policy: c.policies[k-1], Nonce: policy.Nonce(t[24+16*i:][:16])}
 		}
 	}
 	return r, nil

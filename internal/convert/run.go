@@ -41,6 +41,9 @@ type Conversion struct {
 	keys   *crypt.Keyring
 	plan   *Plan
 	nonces nonces
+
+	policies []policy.Policy // of the plan, as tags of contents count them
+
 	pos    position
 	limits limits
 	arena  []byte
@@ -67,7 +70,7 @@ func Begin(home, log store.Store, p *Plan, keys *crypt.Keyring) (*Conversion, er
 	if _, err := rand.Read(p.Seed[:]); err != nil {
 		return nil, err
 	}
-	m := method(p.Policies)
+	m := method(p.AllPolicies())
 	h := txn.Header{Kind: p.Op.String(), Method: m, Plaintext: p.Op == Decrypt}
 	tx, fs, err := begin(home, log, h, p.marshal())
 	if err != nil {
@@ -110,7 +113,7 @@ func newConversion(tx *txn.Tx, fs image.FS, p *Plan, keys *crypt.Keyring, pos po
 	return &Conversion{
 		tx: tx, fs: fs, sb: sb, keys: keys, plan: p, pos: pos,
 		vol:    crypt.Volume{UUID: sb.UUID, BlockSize: sb.BlockSize},
-		nonces: nonces{p.Seed},
+		nonces: nonces{p.Seed}, policies: p.AllPolicies(),
 		limits: defaultLimits,
 		report: func(Progress) {},
 	}

@@ -54,8 +54,28 @@ func PlanDecrypt(ctx context.Context, fs image.FS, tops []Top, o Options) (*Plan
 	p := &Plan{Op: Decrypt, Tops: tops}
 	s := newScanner(ctx, fs, p, o)
 	for _, t := range tops {
-		if err := s.decryptTop(t); err != nil {
+		if err := s.encryptedTop(t); err != nil {
 			return nil, fmt.Errorf("plan decryption of %s: %w", t.Path, err)
+		}
+	}
+	return s.finish()
+}
+
+// PlanRekey reads the encrypted trees at tops and plans to give them the
+// policy to, with another key, other modes, or just new nonces.
+func PlanRekey(ctx context.Context, fs image.FS, tops []Top, to policy.Policy, o Options) (*Plan, error) {
+	if err := feature.Require(fs.Super(), to); err != nil {
+		return nil, err
+	}
+	if _, err := o.Keys.For(to); err != nil {
+		return nil, err
+	}
+	p := &Plan{Op: Rekey, Tops: tops, Target: &to}
+	s := newScanner(ctx, fs, p, o)
+	s.target = &to
+	for _, t := range tops {
+		if err := s.encryptedTop(t); err != nil {
+			return nil, fmt.Errorf("plan rekeying of %s: %w", t.Path, err)
 		}
 	}
 	return s.finish()
@@ -69,6 +89,8 @@ type scanner struct {
 	vol  crypt.Volume
 	plan *Plan
 	opt  Options
+
+	target *policy.Policy // what an encrypted tree is to have, nil for plaintext
 
 	refused RefusedError
 	dirs    map[image.Ino]bool

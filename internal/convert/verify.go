@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"fsenc/internal/crypt/policy"
 	"fsenc/internal/image"
 	"fsenc/internal/image/probe"
 	"fsenc/internal/store"
@@ -24,13 +25,17 @@ func Verify(ctx context.Context, home store.Store, p *Plan, o Options) error {
 	}
 	o.OutsideLinks = true
 	back := &Plan{Op: Decrypt, Tops: p.Tops}
+	want := p.Policies
+	if p.Op == Rekey {
+		want = []policy.Policy{*p.Target}
+	}
 	if p.Op == Decrypt {
 		back = &Plan{Op: Encrypt, Tops: p.Tops, Policies: p.Policies}
 	}
 	s := newScanner(ctx, fs, back, o)
 	s.sb.FreeBytes = 1<<63 - 1 // whether it could be converted back is not asked
 	for _, t := range p.Tops {
-		scan := s.decryptTop
+		scan := s.encryptedTop
 		if p.Op == Decrypt {
 			scan = s.encryptTop
 		}
@@ -40,6 +45,9 @@ func Verify(ctx context.Context, home store.Store, p *Plan, o Options) error {
 	}
 	if _, err := s.finish(); err != nil {
 		return fmt.Errorf("%w: %w", ErrVerify, err)
+	}
+	if p.Op != Decrypt && !slices.Equal(want, back.Policies) {
+		return fmt.Errorf("%w: the trees do not have the policy they should have", ErrVerify)
 	}
 	return sameInodes(p, back)
 }

@@ -5,6 +5,7 @@ import (
 	"path"
 
 	"fsenc/internal/crypt"
+	"fsenc/internal/crypt/names"
 	"fsenc/internal/crypt/policy"
 	"fsenc/internal/image"
 )
@@ -12,8 +13,9 @@ import (
 // maxPolicies is what the index in a plan's items has room for.
 const maxPolicies = 16
 
-// decryptTop plans one tree.
-func (s *scanner) decryptTop(t Top) error {
+// encryptedTop plans a tree that is encrypted: to be decrypted, or to get the
+// policy s.target.
+func (s *scanner) encryptedTop(t Top) error {
 	a, err := s.fs.Stat(t.Ino)
 	if err != nil {
 		return err
@@ -25,6 +27,10 @@ func (s *scanner) decryptTop(t Top) error {
 		s.plan.Totals.Skipped++
 		return nil
 	}
+	if s.target != nil && a.Ino == s.fs.Root() {
+		s.refuse(t.Path, t.Ino, "", "the root directory cannot have a policy")
+		return nil
+	}
 	c, err := s.context(a, t.Path)
 	if err != nil {
 		return err
@@ -33,14 +39,14 @@ func (s *scanner) decryptTop(t Top) error {
 	if err != nil {
 		return err
 	}
-	return s.decryptDir(a, c, t.Path, index)
+	return s.encryptedDir(a, c, t.Path, index)
 }
 
-// RefuseInside is for a top whose parent is encrypted too: its children would
+// RefuseInside is for a top whose parent is encrypted too: it alone would
 // break the rule that a tree has one policy throughout.
 func RefuseInside(t Top) error {
 	r := Refusal{Path: t.Path, Ino: t.Ino,
-		Why: fmt.Sprintf("it lies inside of an encrypted directory: only the whole tree can be decrypted, start at %s or above", path.Dir(t.Path))}
+		Why: fmt.Sprintf("it lies inside of an encrypted directory: only a whole tree can change, start at %s or above", path.Dir(t.Path))}
 	return &RefusedError{Refusals: []Refusal{r}, Total: 1}
 }
 
@@ -72,9 +78,9 @@ func (s *scanner) context(a image.Attr, p string) (policy.Context, error) {
 	return c, nil
 }
 
-// decryptDir plans an encrypted directory and everything below it. That every
+// encryptedDir plans an encrypted directory and everything below it. That every
 // name decodes and encodes back proves the key, for v1 too.
-func (s *scanner) decryptDir(a image.Attr, c policy.Context, p string, index uint8) error {
+func (s *scanner) encryptedDir(a image.Attr, c policy.Context, p string, index uint8) error {
 	if err := s.enterDir(p, a.Ino); err != nil {
 		return err
 	}
@@ -82,11 +88,11 @@ func (s *scanner) decryptDir(a image.Attr, c policy.Context, p string, index uin
 	if err != nil {
 		return err
 	}
-	names, err := key.Names(c, uint64(a.Ino), s.vol)
+	dec, err := key.Names(c, uint64(a.Ino), s.vol)
 	if err != nil {
 		return fmt.Errorf("%s: %w", p, err)
 	}
-	defer names.Close()
+	defer dec.Close()
 	type sub struct {
 		attr image.Attr
 		path string
@@ -94,11 +100,11 @@ func (s *scanner) decryptDir(a image.Attr, c policy.Context, p string, index uin
 	var subs []sub
 	var lens []int
 	err = s.fs.ReadDir(a.Ino, func(e image.Dirent) error {
-		plain, err := names.CheckName(nil, e.Name)
+		plain, err := dec.CheckName(nil, e.Name)
 		if err != nil {
 			return fmt.Errorf("%s: a name in it: %w", p, err)
 		}
-		lens = append(lens, len(plain))
+		lens = append(lens, s.nameLen(len(plain)))
 		cp := join(p, plain)
 		ca, err := s.child(e, cp)
 		if err != nil || !ca.Type.Encrypts() {
@@ -109,7 +115,7 @@ func (s *scanner) decryptDir(a image.Attr, c policy.Context, p string, index uin
 			subs = append(subs, sub{ca, cp})
 			return nil
 		}
-		return s.decryptLeaf(ca, c.Policy, cp, index)
+		return s.encryptedLeaf(ca, c.Policy, cp, index)
 	})
 	if err != nil {
 		return err
@@ -117,14 +123,20 @@ func (s *scanner) decryptDir(a image.Attr, c policy.Context, p string, index uin
 	for _, d := range subs {
 		cc, err := s.childContext(d.attr, c.Policy, d.path)
 		if err == nil && cc != nil {
-			err = s.decryptDir(d.attr, *cc, d.path, index)
+			err = s.encryptedDir(d.attr, *cc, d.path, index)
 		}
 		if err != nil {
 			return err
 		}
 	}
-	n, err := s.fs.CostDir(a.Ino, lens, false)
+	n, err := s.fs.CostDir(a.Ino, lens, s.target != nil)
 	if err := s.cost(p, a.Ino, n, err); err != nil {
+		return err
+	}
+	if s.target != nil && s.target.Version == 1 && a.Casefold {
+		s.refuse(p, a.Ino, "", "a casefolded directory needs a v2 policy")
+	}
+	if err := s.recontextCost(a, c.Policy, p); err != nil {
 		return err
 	}
 	s.plan.Totals.Dirs++
@@ -151,13 +163,16 @@ func (s *scanner) childContext(a image.Attr, want policy.Policy, p string) (*pol
 	return &c, nil
 }
 
-// decryptLeaf plans a regular file or a symlink.
-func (s *scanner) decryptLeaf(a image.Attr, want policy.Policy, p string, index uint8) error {
+// encryptedLeaf plans a regular file or a symlink.
+func (s *scanner) encryptedLeaf(a image.Attr, want policy.Policy, p string, index uint8) error {
 	if !s.firstName(a, p) {
 		return nil
 	}
 	c, err := s.childContext(a, want, p)
 	if c == nil || err != nil {
+		return err
+	}
+	if err := s.recontextCost(a, want, p); err != nil {
 		return err
 	}
 	if a.Type == image.TypeRegular {
@@ -171,13 +186,40 @@ func (s *scanner) decryptLeaf(a image.Attr, want policy.Policy, p string, index 
 	if err != nil {
 		return fmt.Errorf("%s: inode %d: %w", p, a.Ino, err)
 	}
-	n, err := s.fs.CostLink(a.Ino, len(target), false)
+	n, err := s.fs.CostLink(a.Ino, s.linkLen(len(target)), s.target != nil)
 	if err := s.cost(p, a.Ino, n, err); err != nil {
 		return err
 	}
 	s.plan.Totals.Links++
 	s.links = append(s.links, item{ino: a.Ino, kind: image.TypeSymlink, policy: index})
 	return nil
+}
+
+// nameLen is the stored length of a name of n bytes in the form that the tree
+// is to have.
+func (s *scanner) nameLen(n int) int {
+	if s.target == nil {
+		return n
+	}
+	return names.PaddedLen(n, s.target.Padding(), names.MaxName)
+}
+
+// linkLen is the stored length of a symlink's target of n bytes.
+func (s *scanner) linkLen(n int) int {
+	if s.target == nil {
+		return n
+	}
+	return 2 + names.PaddedLen(n, s.target.Padding(), s.sb.MaxLinkRoom-3)
+}
+
+// recontextCost adds what a longer context needs; one of the same length takes
+// the place of the old one.
+func (s *scanner) recontextCost(a image.Attr, old policy.Policy, p string) error {
+	if s.target == nil || contextSize(*s.target) <= contextSize(old) {
+		return nil
+	}
+	n, err := s.fs.CostContext(a.Ino, contextSize(*s.target))
+	return s.cost(p, a.Ino, n, err)
 }
 
 func (s *scanner) linkTarget(c policy.Context, ino image.Ino) ([]byte, error) {
@@ -193,10 +235,10 @@ func decryptLink(keys *crypt.Keyring, c policy.Context, ino image.Ino, vol crypt
 	if err != nil {
 		return nil, err
 	}
-	names, err := key.Names(c, uint64(ino), vol)
+	dec, err := key.Names(c, uint64(ino), vol)
 	if err != nil {
 		return nil, err
 	}
-	defer names.Close()
-	return names.DecryptLink(stored)
+	defer dec.Close()
+	return dec.DecryptLink(stored)
 }
