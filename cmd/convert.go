@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"fsenc/internal/convert"
+	"fsenc/internal/crypt/policy"
 	"fsenc/internal/image"
 	"fsenc/internal/image/probe"
 	"fsenc/internal/txn"
@@ -78,14 +79,27 @@ func (x *access) tops(paths []string) ([]convert.Top, error) {
 	return out, nil
 }
 
-// insideEncrypted reports whether the parent of a top is encrypted.
-func (x *access) insideEncrypted(t convert.Top) (bool, error) {
-	n, _, err := x.lookup(filepath.Dir(t.Path))
+// wholeTrees finds the encrypted directories to convert, each of which must be
+// where an encrypted tree begins.
+func (x *access) wholeTrees(paths []string) ([]convert.Top, error) {
+	tops, err := x.tops(paths)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	attr, err := x.tree.Attr(n)
-	return attr.Encrypted, err
+	for _, t := range tops {
+		parent, _, err := x.lookup(filepath.Dir(t.Path))
+		if err != nil {
+			return nil, err
+		}
+		attr, err := x.tree.Attr(parent)
+		if err != nil {
+			return nil, err
+		}
+		if attr.Encrypted && t.Ino != x.fs.Root() {
+			return nil, convert.RefuseInside(t)
+		}
+	}
+	return tops, nil
 }
 
 // conversion is one run of a plan: what the user is told, and doing it.
@@ -103,6 +117,7 @@ type jsonConversion struct {
 	Image     string       `json:"image"`
 	Paths     []jsonPath   `json:"paths"`
 	Policies  []jsonPolicy `json:"policies"`
+	Target    *jsonPolicy  `json:"new_policy,omitempty"`
 	Files     uint64       `json:"files"`
 	Dirs      uint64       `json:"dirs"`
 	Symlinks  uint64       `json:"symlinks"`
@@ -131,6 +146,10 @@ func (v *conversion) result(state string) error {
 	for _, p := range v.plan.Policies {
 		r.Policies = append(r.Policies, policyJSON(p, v.fs.Super().BlockSize))
 	}
+	if v.plan.Target != nil {
+		p := policyJSON(*v.plan.Target, v.fs.Super().BlockSize)
+		r.Target = &p
+	}
 	for _, p := range v.plan.Tops {
 		r.Paths = append(r.Paths, pathOf(p.Path))
 	}
@@ -143,7 +162,8 @@ func (v *conversion) text(state string) error {
 	if state == "planned" {
 		return v.describe(v.app.out.Write)
 	}
-	t, verb := v.plan.Totals, v.command[:len(v.command)-len("-dir")]+"ed"
+	t := v.plan.Totals
+	verb := map[convert.Op]string{convert.Encrypt: "encrypted", convert.Decrypt: "decrypted", convert.Rekey: "rekeyed"}[v.plan.Op]
 	var err error
 	switch state {
 	case "nothing to do":
@@ -188,8 +208,10 @@ func (v *conversion) describe(write func([]byte) (int, error)) error {
 		tab.row("left alone:", plural(t.Skipped, "inode")+", as wanted already")
 	}
 	for _, p := range v.plan.Policies {
-		tab.row("policy:", fmt.Sprintf("v%d, %s, %s", p.Version, policyModes(p), policyFlags(p, sb.BlockSize)))
-		tab.row("key:", p.KeySpec())
+		tab.row("policy:", policyWords(p, sb.BlockSize))
+	}
+	if v.plan.Target != nil {
+		tab.row("new policy:", policyWords(*v.plan.Target, sb.BlockSize))
 	}
 	tab.row("space:", fmt.Sprintf("%s at most, %s free", iec(t.NeedBytes), iec(t.FreeBytes)))
 	tab.row("journal:", v.log)
@@ -198,6 +220,10 @@ func (v *conversion) describe(write func([]byte) (int, error)) error {
 		tab.row("note:", "the journal holds plaintext while this runs; it is overwritten in the end")
 	}
 	return tab.flush()
+}
+
+func policyWords(p policy.Policy, blockSize int) string {
+	return fmt.Sprintf("v%d, %s, %s, key %s", p.Version, policyModes(p), policyFlags(p, blockSize), p.KeySpec())
 }
 
 // writerFunc makes a function an io.Writer.

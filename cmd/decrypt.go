@@ -33,18 +33,9 @@ func (a *app) decryptDir(o *convertOptions, image string, paths []string) error 
 		return err
 	}
 	defer x.Close()
-	tops, err := x.tops(paths)
+	tops, err := x.wholeTrees(paths)
 	if err != nil {
 		return err
-	}
-	for _, t := range tops {
-		inside, err := x.insideEncrypted(t)
-		if err != nil {
-			return err
-		}
-		if inside {
-			return convert.RefuseInside(t)
-		}
 	}
 	log, err := logPath(image, o.log)
 	if err != nil {

@@ -23,6 +23,7 @@ type policyFlagSet struct {
 	ivInoLblk64 bool
 	ivInoLblk32 bool
 	dataUnit    int
+	version     int
 	flags       *pflag.FlagSet
 }
 
@@ -34,12 +35,13 @@ func (o *policyFlagSet) register(f *pflag.FlagSet) {
 	f.BoolVar(&o.ivInoLblk64, "iv-ino-lblk-64", false, "one key per mode, inode number in the IV")
 	f.BoolVar(&o.ivInoLblk32, "iv-ino-lblk-32", false, "one key per mode, hash of the inode number in the IV")
 	f.IntVar(&o.dataUnit, "data-unit-size", 0, "encrypt contents in units of `N` bytes instead of blocks")
+	f.IntVar(&o.version, "policy-version", 2, "make a policy of version `N`; 1 is for kernels before 5.4")
 	o.flags = f
 }
 
 // changed names a flag that was given, empty if none was.
 func (o *policyFlagSet) changed() string {
-	for _, name := range []string{"contents", "filenames", "padding", "direct-key", "iv-ino-lblk-64", "iv-ino-lblk-32", "data-unit-size"} {
+	for _, name := range []string{"contents", "filenames", "padding", "direct-key", "iv-ino-lblk-64", "iv-ino-lblk-32", "data-unit-size", "policy-version"} {
 		if o.flags.Changed(name) {
 			return name
 		}
@@ -47,9 +49,12 @@ func (o *policyFlagSet) changed() string {
 	return ""
 }
 
-// policy builds the policy that the flags describe, for the key with id.
-func (o *policyFlagSet) policy(id policy.Identifier) (policy.Policy, error) {
-	p := policy.Policy{Version: 2, Identifier: id}
+// policy builds the policy that the flags describe, without the name of a key.
+func (o *policyFlagSet) policy() (policy.Policy, error) {
+	p := policy.Policy{Version: uint8(o.version)}
+	if o.version != 1 && o.version != 2 {
+		return p, usagef("--policy-version: %d is none of 1, 2", o.version)
+	}
 	var err error
 	if p.Contents, err = policy.ParseMode(o.contents); err != nil {
 		return p, usagef("--contents: %v", err)
@@ -82,6 +87,18 @@ func (o *policyFlagSet) policy(id policy.Identifier) (policy.Policy, error) {
 		}
 	}
 	return p, nil
+}
+
+// forKey names the key in a policy: by its identifier or, in v1, by the
+// descriptor that other tools would give it.
+func (o *policyFlagSet) forKey(key *crypt.MasterKey) (policy.Policy, error) {
+	p, err := o.policy()
+	if p.Version == 1 {
+		p.Descriptor = key.Descriptor()
+	} else {
+		p.Identifier = key.Identifier()
+	}
+	return p, err
 }
 
 // encryptOptions are the flags of encrypt-dir.
@@ -125,7 +142,7 @@ func (a *app) encryptDir(o *encryptOptions, image string, paths []string) error 
 	if err := checkPaths(paths...); err != nil {
 		return err
 	}
-	if _, err := o.policy.policy(policy.Identifier{}); err != nil {
+	if _, err := o.policy.policy(); err != nil {
 		return err
 	}
 	x, err := a.openWriting(image, &o.keys)
@@ -133,7 +150,7 @@ func (a *app) encryptDir(o *encryptOptions, image string, paths []string) error 
 		return err
 	}
 	defer x.Close()
-	pol, err := x.choosePolicy(&o.policy)
+	pol, err := x.choosePolicy(&o.policy, x.k.keyID, x.ring.Keys())
 	if err != nil {
 		return err
 	}
@@ -170,14 +187,13 @@ func (a *app) refusals(err error) error {
 }
 
 // choosePolicy finds out which key to encrypt with, and makes sure that it is
-// in the ring.
-func (x *access) choosePolicy(flags *policyFlagSet) (policy.Policy, error) {
+// in the ring: the policy of .fscrypt or one of the keys that is named by id.
+func (x *access) choosePolicy(flags *policyFlagSet, id string, keys []*crypt.MasterKey) (policy.Policy, error) {
 	store, err := keystore.Load(x.fs)
 	if err != nil && !errors.Is(err, keystore.ErrNotSetUp) {
 		return policy.Policy{}, err
 	}
-	id, err := x.chosenID(store)
-	if err != nil {
+	if id, err = chosenID(store, id, keys, flags.version); err != nil {
 		return policy.Policy{}, err
 	}
 	if store != nil {
@@ -189,9 +205,9 @@ func (x *access) choosePolicy(flags *policyFlagSet) (policy.Policy, error) {
 			return policy.Policy{}, err
 		}
 	}
-	for _, key := range x.ring.Keys() {
-		if strings.HasPrefix(key.Identifier().String(), id) {
-			return flags.policy(key.Identifier())
+	for _, key := range keys {
+		if strings.HasPrefix(keyName(key, flags.version), id) {
+			return flags.forKey(key)
 		}
 	}
 	return policy.Policy{}, &hinted{
@@ -200,14 +216,21 @@ func (x *access) choosePolicy(flags *policyFlagSet) (policy.Policy, error) {
 	}
 }
 
-// chosenID is the key identifier, or the start of it, that the flags name.
-func (x *access) chosenID(store *keystore.Store) (string, error) {
-	keys := x.ring.Keys()
+// keyName is what policies of a version call a key.
+func keyName(key *crypt.MasterKey, version int) string {
+	if version == 1 {
+		return key.Descriptor().String()
+	}
+	return key.Identifier().String()
+}
+
+// chosenID is the name of the key, or the start of it, that the flags give.
+func chosenID(store *keystore.Store, id string, keys []*crypt.MasterKey, version int) (string, error) {
 	switch {
-	case x.k.keyID != "":
-		return x.k.keyID, nil
+	case id != "":
+		return strings.ToLower(id), nil
 	case len(keys) == 1:
-		return keys[0].Identifier().String(), nil
+		return keyName(keys[0], version), nil
 	case len(keys) > 1:
 		return "", usagef("several keys were given: say with --key-id which one to encrypt with")
 	case store != nil && len(store.Policies) == 1:
@@ -223,10 +246,11 @@ func (x *access) chosenID(store *keystore.Store) (string, error) {
 func (x *access) knownPolicy(known *keystore.Policy, flags *policyFlagSet) (policy.Policy, error) {
 	p := known.Policy()
 	if name := flags.changed(); name != "" {
-		want, err := flags.policy(p.Identifier)
+		want, err := flags.policy()
 		if err != nil {
 			return p, err
 		}
+		want.Identifier, want.Descriptor = p.Identifier, p.Descriptor
 		if want != p {
 			e := usagef("--%s: .fscrypt says %s, %s for the policy %s", name, policyModes(p), policyFlags(p, x.fs.Super().BlockSize), known.ID)
 			e.hint = "leave the flag away, or give a key that .fscrypt does not know with --key-file"

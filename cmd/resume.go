@@ -92,7 +92,7 @@ func (a *app) goOn(in *convert.Interrupted, img *opened, k *keyFlags, d convert.
 	}
 	x := a.accessTo(img, k, keys)
 	defer x.ring.Wipe()
-	for _, p := range in.Plan().Policies {
+	for _, p := range in.Plan().AllPolicies() {
 		if _, err := x.ring.For(p); err == nil {
 			continue
 		}
