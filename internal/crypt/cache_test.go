@@ -160,7 +160,7 @@ func TestCacheKeepsNoFailure(t *testing.T) {
 	cache := NewCache(0)
 	f := Contents{Cache: cache}
 	for range 2 {
-		if err := f.Init(k, c, 12, vol4k); !errors.Is(err, xts.ErrWeakKey) {
+		if err := f.Init(k, c, 12, vol4k); !errors.Is(err, ErrWeakKey) {
 			t.Errorf("%v", err)
 		}
 	}

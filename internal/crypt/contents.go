@@ -30,7 +30,7 @@ type Contents struct {
 // Contents prepares the contents cipher of the regular file ino with the
 // context c. The error wraps policy.ErrInvalid for a policy that no kernel
 // takes, ErrWrongKey if a v2 policy names another key, ErrKeySize if k is too
-// short for the mode, and xts.ErrWeakKey.
+// short for the mode, ErrWeakKey if the kernel would refuse what it derives.
 func (k *MasterKey) Contents(c policy.Context, ino uint64, v Volume) (*Contents, error) {
 	f := new(Contents)
 	if err := f.Init(k, c, ino, v); err != nil {

@@ -24,6 +24,9 @@ var (
 	// ErrKeySize says that a key is too short, for any use or for a mode, or
 	// too long.
 	ErrKeySize = errors.New("key of wrong size")
+	// ErrWeakKey says that an XTS key has two equal halves, as a v1 policy gives
+	// it for a master key that repeats itself. The kernel refuses it.
+	ErrWeakKey = errors.New("weak key")
 )
 
 // MasterKey is a raw master key of 16 to 64 bytes, with what can be derived

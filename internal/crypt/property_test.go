@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"fsenc/internal/crypt/crypttest"
-	"fsenc/internal/crypt/modes/xts"
 	"fsenc/internal/crypt/names"
 	"fsenc/internal/crypt/policy"
 )
@@ -277,7 +276,7 @@ func TestRefusals(t *testing.T) {
 		{"v2 key long enough for AES-128 only", sixteen, xtsContext(sixteen, 1), ErrKeySize},
 		{"hardware key per file", hw, xtsContext(hw, 1), policy.ErrInvalid},
 		{"hardware key v1", hw, v1, policy.ErrInvalid},
-		{"equal halves", halves, v1, xts.ErrWeakKey},
+		{"equal halves", halves, v1, ErrWeakKey},
 	} {
 		f, err := tc.k.Contents(tc.c, 12, vol4k)
 		if !errors.Is(err, tc.want) || f != nil {

@@ -1,6 +1,7 @@
 package crypt
 
 import (
+	"errors"
 	"fmt"
 
 	"fsenc/internal/crypt/modes/adiantum"
@@ -35,8 +36,15 @@ func newUnitCipher(m policy.Mode) (keyed, error) {
 
 type aesXTS struct{ c xts.Cipher }
 
-func (a *aesXTS) init(key []byte) error { return a.c.Init(key) }
-func (a *aesXTS) wipe()                 { a.c.Wipe() }
+func (a *aesXTS) init(key []byte) error {
+	err := a.c.Init(key)
+	if errors.Is(err, xts.ErrWeakKey) {
+		return fmt.Errorf("%w: %w", ErrWeakKey, err)
+	}
+	return err
+}
+
+func (a *aesXTS) wipe() { a.c.Wipe() }
 
 func (a *aesXTS) encrypt(dst, src []byte, unitSize int, first iv) {
 	a.c.EncryptUnits(dst, src, unitSize, first.short())
@@ -64,6 +72,9 @@ type sm4XTS struct{ c *sm4xts.Cipher }
 func (a *sm4XTS) init(key []byte) (err error) {
 	a.wipe()
 	a.c, err = sm4xts.New(key)
+	if errors.Is(err, sm4xts.ErrWeakKey) {
+		return fmt.Errorf("%w: %w", ErrWeakKey, err)
+	}
 	return err
 }
 
