@@ -31,6 +31,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"golden": func(ts *testscript.TestScript, _ bool, args []string) { golden(t, ts, args) },
+			"broken": func(ts *testscript.TestScript, _ bool, args []string) { broken(t, ts, args) },
 			"exits":  exits,
 		},
 	})

@@ -78,6 +78,7 @@ func commands(a *app) []*cobra.Command {
 		newStat(a),
 		newCat(a),
 		newExtract(a),
+		newFsck(a),
 		newInspect(a),
 		newCompletion(a),
 		newMan(a),
