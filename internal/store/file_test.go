@@ -131,6 +131,15 @@ func TestZeroFile(t *testing.T) {
 	}
 }
 
+// needRoot fails a test that cannot do what it must: one that passes without
+// having looked is worse.
+func needRoot(t *testing.T, what string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Fatalf("missing: root, for %s", what)
+	}
+}
+
 // loopDevice attaches a file to a loop device, which only root can.
 func loopDevice(t *testing.T, path string) string {
 	t.Helper()
@@ -148,10 +157,7 @@ func loopDevice(t *testing.T, path string) string {
 }
 
 func TestDevice(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Log("loop devices need root; the rest of the package was tested on files")
-		return
-	}
+	needRoot(t, "attaching a loop device")
 	path := tempFile(t, make([]byte, 1<<20))
 	dev := loopDevice(t, path)
 	s := mustOpen(t, dev, true)
@@ -171,10 +177,7 @@ func TestDevice(t *testing.T) {
 }
 
 func TestMountedDevice(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Log("mounting needs root; TestMountOf has lines of mountinfo")
-		return
-	}
+	needRoot(t, "mounting an image")
 	path := tempFile(t, make([]byte, 4<<20))
 	if out, err := exec.Command("mke2fs", "-q", "-F", path).CombinedOutput(); err != nil {
 		t.Fatalf("mke2fs: %v: %s", err, out)
