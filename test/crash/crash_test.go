@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"fsenc/internal/image/imagetest/manifest"
 	"fsenc/test/linux"
 	"fsenc/test/mkimage"
@@ -36,11 +38,14 @@ func TestPowerCutAtEveryWrite(t *testing.T) {
 		for n := 0; ; n++ {
 			image := filepath.Join(t.TempDir(), "work.img")
 			copyFile(t, base, image)
-			killed, err := runUntil(n, image, j.program, verb, image, "/secret", "--key-file", j.keyFile, "--yes", "--non-interactive")
+			e, err := runUntil(n, unix.SIGKILL, image, j.program, verb, image, "/secret", "--key-file", j.keyFile, "--yes", "--non-interactive")
 			if err != nil {
 				t.Fatalf("%s, call %d: %v", verb, n, err)
 			}
-			if !killed {
+			if !e.reached {
+				if e.status != 0 {
+					t.Fatalf("%s: status %#x: %s", verb, e.status, e.said)
+				}
 				break
 			}
 			j.cuts++
@@ -56,6 +61,59 @@ func TestPowerCutAtEveryWrite(t *testing.T) {
 		t.Errorf("only %d cuts: the program's writes were not counted", j.cuts)
 	}
 }
+
+// TestInterrupt sends SIGINT, as Ctrl-C does, at some of the writes: fsenc
+// stops between two steps, says what to do, and resume and undo do it.
+func TestInterrupt(t *testing.T) {
+	mkimage.NeedRoot(t)
+	j := newJudge(t)
+	plain := filepath.Join(t.TempDir(), "plain.img")
+	j.make(t, plain)
+	j.want = j.see(t, plain)
+	b, err := os.ReadFile(plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	untouched := sha256.Sum256(b)
+	stopped := 0
+	for n := 0; ; n += 3 {
+		image := filepath.Join(t.TempDir(), "work.img")
+		copyFile(t, plain, image)
+		e, err := runUntil(n, unix.SIGINT, image, j.program, "encrypt-dir", image, "/secret", "--key-file", j.keyFile, "--yes", "--non-interactive")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !e.reached {
+			break
+		}
+		when := fmt.Sprintf("interrupted at call %d", n)
+		switch code := e.status.ExitStatus(); code {
+		case 0: // too late to stop
+			j.clean(t, when, image)
+		case exitCancelled:
+			if b, err := os.ReadFile(image); err != nil || sha256.Sum256(b) != untouched {
+				t.Errorf("%s: exit %d, but the image has changed: %s", when, code, e.said)
+			}
+		case exitUnfinished:
+			stopped++
+			if !strings.Contains(e.said, "fsenc resume") || !strings.Contains(e.said, "fsenc undo") {
+				t.Errorf("%s: no word of resume and undo: %s", when, e.said)
+			}
+			j.judge(t, when, image)
+		default:
+			t.Errorf("%s: exit %d: %s", when, code, e.said)
+		}
+	}
+	if stopped == 0 {
+		t.Error("no conversion was stopped on its way")
+	}
+}
+
+// Exit codes of an interrupted conversion.
+const (
+	exitUnfinished = 13
+	exitCancelled  = 130
+)
 
 type judge struct {
 	program, keyFile string

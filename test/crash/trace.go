@@ -29,10 +29,17 @@ var (
 	always = []uint64{unix.SYS_UNLINKAT, unix.SYS_RENAMEAT, unix.SYS_RENAMEAT2}
 )
 
-// runUntil runs a program and kills it when it is about to make call n, from
-// 0, of those that change a file whose path starts with prefix. It returns
-// whether it was killed, and otherwise what the program said when it failed.
-func runUntil(n int, prefix, program string, args ...string) (killed bool, err error) {
+// end is how a traced program ended.
+type end struct {
+	reached bool // the call that it was to be signalled at
+	status  unix.WaitStatus
+	said    string // on stdout and stderr
+}
+
+// runUntil runs a program and sends it a signal when it is about to make call
+// n, from 0, of those that change a file whose path starts with prefix.
+// SIGKILL comes before the call takes effect.
+func runUntil(n int, signal unix.Signal, prefix, program string, args ...string) (end, error) {
 	// A tracer is a thread, not a process.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -40,32 +47,30 @@ func runUntil(n int, prefix, program string, args ...string) (killed bool, err e
 	cmd.SysProcAttr = &unix.SysProcAttr{Ptrace: true}
 	said, err := os.CreateTemp("", "fsenc-said-")
 	if err != nil {
-		return false, err
+		return end{}, err
 	}
 	defer os.Remove(said.Name())
 	defer said.Close()
 	cmd.Stdout, cmd.Stderr = said, said
 	if err := cmd.Start(); err != nil {
-		return false, err
+		return end{}, err
 	}
-	t := &tracer{pid: cmd.Process.Pid, prefix: prefix, left: n, known: make(map[int]bool)}
+	t := &tracer{pid: cmd.Process.Pid, signal: signal, prefix: prefix, left: n, known: make(map[int]bool)}
 	status, err := t.run()
 	if err != nil {
-		return t.killed, errors.Join(err, cmd.Process.Kill())
+		return end{}, errors.Join(err, cmd.Process.Kill())
 	}
-	if !t.killed && (!status.Exited() || status.ExitStatus() != 0) {
-		text, _ := os.ReadFile(said.Name())
-		return false, fmt.Errorf("status %#x: %s", status, text)
-	}
-	return t.killed, nil
+	text, err := os.ReadFile(said.Name())
+	return end{reached: t.reached, status: status, said: string(text)}, err
 }
 
 type tracer struct {
-	pid    int
-	prefix string
-	left   int // calls to let pass
-	known  map[int]bool
-	killed bool
+	pid     int
+	signal  unix.Signal
+	prefix  string
+	left    int          // calls to let pass
+	known   map[int]bool // threads
+	reached bool
 }
 
 const traceOptions = unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_EXITKILL
@@ -108,15 +113,17 @@ func (t *tracer) stopped(tid int, ws unix.WaitStatus) error {
 	signal := 0
 	switch sig := ws.StopSignal(); {
 	case sig == unix.SIGTRAP|0x80: // entry to a call, or return from one
-		reached, err := t.counts(tid)
+		counts, err := t.counts(tid)
 		if err != nil {
 			return err
 		}
-		if reached && t.left == 0 {
-			t.killed = true
-			return unix.Kill(t.pid, unix.SIGKILL)
+		if counts && t.left == 0 {
+			t.reached = true
+			if err := unix.Kill(t.pid, t.signal); err != nil || t.signal == unix.SIGKILL {
+				return err
+			}
 		}
-		if reached {
+		if counts {
 			t.left--
 		}
 	case sig == unix.SIGTRAP: // a new thread, told by its parent
