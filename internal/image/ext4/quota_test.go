@@ -59,3 +59,25 @@ func wantUsage(t *testing.T, fs *FS, kind int, id uint32, bytes, inodes uint64) 
 		t.Errorf("id %d uses %d bytes, %d inodes, want %d, %d", id, gotBytes, gotInodes, bytes, inodes)
 	}
 }
+
+// The record of id 0 stays one when nothing is left on its account.
+func TestQuotaOfNothing(t *testing.T) {
+	fs, _ := openFile(t, makeRow(t, "quota"), Options{Write: true})
+	must(t, fs.openQuotas())
+	q := fs.quotas[0]
+	block, at, err := q.find(0)
+	must(t, err)
+	data, err := q.read(block)
+	must(t, err)
+	rest := quotaChange{
+		bytes:  -int64(le.Uint64(data[at+offQrSpace:])),
+		inodes: -int64(le.Uint64(data[at+offQrInodes:])),
+	}
+	must(t, q.add(0, rest))
+	if again, _, err := q.find(0); again != block || err != nil {
+		t.Errorf("id 0 is in block %d, was in %d: %v", again, block, err)
+	}
+	if err := q.add(0, quotaChange{bytes: -1}); err == nil {
+		t.Error("less than nothing was charged")
+	}
+}
