@@ -9,6 +9,8 @@ import (
 	"fsenc/internal/crypt/policy"
 	"fsenc/internal/image"
 	"fsenc/internal/image/probe"
+	"fsenc/internal/keystore"
+	"fsenc/internal/secret"
 	"fsenc/internal/survey"
 	"fsenc/internal/tree"
 )
@@ -26,6 +28,10 @@ type access struct {
 	tried map[policy.Policy]error
 
 	silent bool // do not ask for a passphrase now
+
+	store      *keystore.Store // once read
+	unlocked   map[string]*keystore.Unlocked
+	passphrase *secret.Buffer // of the flags, once read
 }
 
 // openReading opens an image and reads the raw keys.
@@ -47,7 +53,8 @@ func (a *app) openReading(path string, k *keyFlags) (*access, error) {
 
 // accessTo joins an opened image with keys, which it wipes in the end.
 func (a *app) accessTo(img *opened, k *keyFlags, keys []*crypt.MasterKey) *access {
-	x := &access{opened: img, app: a, k: k, ring: &crypt.Keyring{}, tried: map[policy.Policy]error{}}
+	x := &access{opened: img, app: a, k: k, ring: &crypt.Keyring{}, tried: map[policy.Policy]error{},
+		unlocked: map[string]*keystore.Unlocked{}}
 	x.ring.Add(keys...)
 	x.tree = tree.New(img.fs, x.ring)
 	return x
@@ -57,6 +64,7 @@ func (a *app) accessTo(img *opened, k *keyFlags, keys []*crypt.MasterKey) *acces
 func (x *access) Close() {
 	x.tree.Close()
 	x.ring.Wipe()
+	x.wipeSecrets()
 	x.opened.Close()
 }
 
@@ -154,7 +162,7 @@ func (x *access) findKey(n tree.Node, attr image.Attr, p policy.Policy) error {
 		if p.Version == 2 {
 			return nil // the identifier is derived from the key
 		}
-		if attr.Type != image.TypeDirectory || opens(x.fs, key, n.Ino, p) {
+		if opensInode(x, key, attr, p) {
 			x.ring.Bind(p.Descriptor, key)
 			return nil
 		}
@@ -174,11 +182,14 @@ func (x *access) findKey(n tree.Node, attr image.Attr, p policy.Policy) error {
 	return atPath(n.Path, err)
 }
 
-// opens reports whether a key is the one of a v1 policy. The descriptor proves
-// nothing: names in the directory have to come out right. With too little to
-// see, the custom of how descriptors are made tips the scales.
-func opens(fs image.FS, key *crypt.MasterKey, dir image.Ino, p policy.Policy) bool {
-	t, err := survey.Try(fs, key, dir)
+// opensInode reports whether a key is the one of a v1 policy. The descriptor
+// proves nothing: names in the directory have to come out right. With too
+// little to see, the custom of how descriptors are made tips the scales.
+func opensInode(x *access, key *crypt.MasterKey, attr image.Attr, p policy.Policy) bool {
+	if attr.Type != image.TypeDirectory {
+		return true
+	}
+	t, err := survey.Try(x.fs, key, attr.Ino)
 	if err != nil {
 		return false
 	}

@@ -105,6 +105,21 @@ func (a *app) loadSettings(flags *pflag.FlagSet) error {
 	if err := v.UnmarshalExact(&a.set); err != nil {
 		return usagef("settings: %v", err)
 	}
+	return a.applySettings(v, flags)
+}
+
+// applySettings gives flags of the command the defaults that files and the
+// environment have for them. Such a flag does not count as given.
+func (a *app) applySettings(v *viper.Viper, flags *pflag.FlagSet) error {
+	for _, s := range settingKeys {
+		flag := flags.Lookup(s.key)
+		if flag == nil || flag.Changed || a.origins[s.key] == "default" {
+			continue
+		}
+		if err := flag.Value.Set(v.GetString(s.key)); err != nil {
+			return usagef("%s (%s): %v", s.key, a.origins[s.key], err)
+		}
+	}
 	return nil
 }
 

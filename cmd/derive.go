@@ -125,7 +125,7 @@ func (a *app) inspectDerive(o *deriveOptions, args []string) error {
 
 // fillFromImage takes what was not given from an inode.
 func (a *app) fillFromImage(d *derivation, args []string) error {
-	return a.withNode(&keyFlags{fd: -1, passFD: -1}, args, func(x *access, n tree.Node) error {
+	return a.withNode(noKeys(), args, func(x *access, n tree.Node) error {
 		c, err := x.tree.Context(n)
 		if err != nil {
 			return err

@@ -7,8 +7,11 @@ import (
 	"strings"
 )
 
+// lastKey is the check that a tree keeps a key.
+const lastKey = "last-key"
+
 // forceable lists the checks that --force can name.
-var forceable = []string{"in-use", "last-key", "outside-links"}
+var forceable = []string{"in-use", lastKey, "outside-links"}
 
 // checkForce refuses words that are no check: a typing error must not look
 // like an override that did not help.

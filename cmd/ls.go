@@ -70,6 +70,7 @@ func (a *app) ls(o *lsOptions, image string, paths []string) error {
 		return err
 	}
 	defer x.Close()
+	x.silent = a.set.NonInteractive
 	l := &lister{access: x, o: o, headed: o.recursive || len(paths) > 1, first: true}
 	for _, p := range paths {
 		if err := l.path(p); err != nil {

@@ -31,6 +31,9 @@ type keyFlags struct {
 	hwWrapped   bool
 }
 
+// noKeys is what the flags are for a command that takes no keys.
+func noKeys() *keyFlags { return &keyFlags{fd: -1, passFD: -1} }
+
 // registerRaw adds the flags of raw master keys.
 func (k *keyFlags) registerRaw(f *pflag.FlagSet) {
 	f.StringArrayVar(&k.files, "key-file", nil, "read a master key from `FILE`, - is stdin; may be repeated")

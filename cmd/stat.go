@@ -40,6 +40,7 @@ func (a *app) stat(k *keyFlags, image string, paths []string) error {
 		return err
 	}
 	defer x.Close()
+	x.silent = a.set.NonInteractive
 	for i, p := range paths {
 		n, lock, err := x.lookup(p)
 		if err != nil {

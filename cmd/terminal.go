@@ -49,6 +49,9 @@ func (t *terminal) close() {
 	_ = t.f.Close()
 }
 
+// tell prints a line. There is nobody to tell when that fails.
+func (t *terminal) tell(line string) { _, _ = io.WriteString(t.f, line+"\n") }
+
 // ask prints a question and reads one line.
 func (t *terminal) ask(question string) (string, error) {
 	if _, err := io.WriteString(t.f, question); err != nil {
