@@ -45,6 +45,7 @@ type FS struct {
 
 	quotas []*quotaFile // loaded with the first charge
 	now    func() time.Time
+	boot   func() string // bootHint, asked once
 }
 
 // Open reads and verifies the superblock of the filesystem that s holds, and
@@ -75,6 +76,7 @@ func Open(s store.Store, o Options) (*FS, error) {
 	if err := fs.checkState(o); err != nil {
 		return nil, err
 	}
+	fs.boot = sync.OnceValue(fs.bootHint)
 	return fs, nil
 }
 

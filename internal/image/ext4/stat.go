@@ -109,6 +109,8 @@ func (fs *FS) Super() image.Super {
 		JournalState:  fs.journalText(),
 		LastMounted:   sb.text(offLastMounted, 64),
 		LastWrite:     sb.wtime(),
+
+		BootLoaderHint: fs.boot(),
 	}
 	if !sb.hasRO(roHugeFile) {
 		s.MaxFileBits = min(s.MaxFileBits, 41) // i_blocks has 32 bits of 512 bytes
