@@ -26,7 +26,7 @@ func TestConvert(t *testing.T) {
 			image, before := mkimage.Build(t, r)
 			key, keyFile := masterKey(t, r.Name)
 
-			run(t, "setup", image)
+			run(t, "setup", image, "--yes")
 			mustBeClean(t, image, "after setup")
 			run(t, "encrypt-dir", image, "/secret", "--key-file", keyFile, "--yes")
 			mustBeClean(t, image, "after encrypt-dir")

@@ -19,7 +19,7 @@ const passphrase = "correct horse 🐎 battery"
 func TestFscryptUnlocks(t *testing.T) {
 	image, before := mkimage.Build(t, mkimage.Rows[0])
 	words := passphraseFile(t)
-	run(t, "setup", image)
+	run(t, "setup", image, "--yes")
 	id := strings.TrimSpace(keyID(run(t, "key", "add", image, "--source", "passphrase", "--name", "work", "--passphrase-file", words, "--json")))
 	run(t, "encrypt-dir", image, "/secret", "--key-id", id, "--passphrase-file", words, "--yes")
 	mustBeClean(t, image, "after encrypt-dir")
@@ -90,7 +90,7 @@ func TestFscryptRawKey(t *testing.T) {
 	if err := os.WriteFile(raw, []byte("0123456789abcdef0123456789ABCDEF"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run(t, "setup", image)
+	run(t, "setup", image, "--yes")
 	id := keyID(run(t, "key", "add", image, "--source", "raw", "--name", "stick", "--key-file", raw, "--json"))
 	run(t, "encrypt-dir", image, "/secret", "--key-id", id, "--key-file", raw, "--yes")
 	fscrypt(t, image, `

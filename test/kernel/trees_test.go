@@ -72,7 +72,7 @@ func TestLargeDirectories(t *testing.T) {
 				return nil
 			})
 			key, keyFile := masterKey(t, "large")
-			run(t, "setup", image)
+			run(t, "setup", image, "--yes")
 			run(t, "encrypt-dir", image, "/secret", "--key-file", keyFile, "--yes")
 			mustBeClean(t, image, "after encrypt-dir")
 			noMarks(t, image)
@@ -114,7 +114,7 @@ func TestSeveralTrees(t *testing.T) {
 		}
 		return nil
 	})
-	run(t, "setup", image)
+	run(t, "setup", image, "--yes")
 	keys := [][]byte{}
 	for _, p := range paddings {
 		key, keyFile := masterKey(t, "padding "+p)
@@ -156,7 +156,7 @@ func TestPartOfATree(t *testing.T) {
 	image, before := mkimage.Build(t, mkimage.Rows[0])
 	key, keyFile := masterKey(t, "part")
 	part := "secret/hush-deep/hush-level0/hush-level1"
-	run(t, "setup", image)
+	run(t, "setup", image, "--yes")
 	run(t, "encrypt-dir", image, "/"+part, "/secret/hush-deep/hush-empty directory", "--key-file", keyFile, "--yes")
 	mustBeClean(t, image, "after encrypt-dir")
 	after := look(t, image, key)
@@ -196,7 +196,7 @@ func TestFragmented(t *testing.T) {
 				return f.Close()
 			})
 			key, keyFile := masterKey(t, "fragmented")
-			run(t, "setup", image)
+			run(t, "setup", image, "--yes")
 			run(t, "encrypt-dir", image, "/secret", "--key-file", keyFile, "--yes")
 			mustBeClean(t, image, "after encrypt-dir")
 			noMarks(t, image)
@@ -253,7 +253,7 @@ func TestBlockDevice(t *testing.T) {
 		}
 	}()
 	journal := filepath.Join(t.TempDir(), "journal")
-	run(t, "setup", device, "--journal", journal)
+	run(t, "setup", device, "--yes", "--journal", journal)
 	run(t, "encrypt-dir", device, "/secret", "--key-file", keyFile, "--yes", "--journal", journal)
 	mustBeClean(t, device, "after encrypt-dir")
 	dir := t.TempDir()
@@ -293,7 +293,7 @@ func TestLargeBlocks(t *testing.T) {
 			mkimage.InRoom(t, func(plain string) {
 				run(t, "extract", image, "/secret", "-C", plain)
 				want := mkimage.Walk(t, plain)
-				run(t, "setup", image)
+				run(t, "setup", image, "--yes")
 				run(t, "encrypt-dir", image, "/secret", "--key-file", keyFile, "--yes")
 				mustBeClean(t, image, "after encrypt-dir")
 				noMarks(t, image)

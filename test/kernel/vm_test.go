@@ -30,7 +30,7 @@ func TestConvertVM(t *testing.T) {
 	var mounts []job.Mount
 	for i, image := range images {
 		t.Run(rows[i].Name+"/encrypt", func(t *testing.T) {
-			run(t, "setup", image)
+			run(t, "setup", image, "--yes")
 			run(t, "encrypt-dir", image, "/secret", "--key-file", keyFile, "--yes")
 			mustBeClean(t, image, "after encrypt-dir")
 			noMarks(t, image)
