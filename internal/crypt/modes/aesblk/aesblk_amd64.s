@@ -1104,9 +1104,9 @@ lastRound2:
 	PXOR       X9, X0
 	MOVUPS     X10, X9
 	MOVUPS     X0, (AX)
-	ADDQ       $0x10, CX
-	ADDQ       $0x10, AX
-	DECQ       DX
+	ADDQ       $0x00000010, CX
+	ADDQ       $0x00000010, AX
+	SUBQ       $0x01, DX
 	JNZ        one
 
 end:
@@ -1347,9 +1347,9 @@ lastRound2:
 	VPXOR       X9, X0, X0
 	VMOVDQU     X10, X9
 	VMOVDQU     X0, (AX)
-	ADDQ        $0x10, CX
-	ADDQ        $0x10, AX
-	DECQ        DX
+	ADDQ        $0x00000010, CX
+	ADDQ        $0x00000010, AX
+	SUBQ        $0x01, DX
 	JNZ         one
 
 end:
@@ -1591,9 +1591,9 @@ lastRound2:
 	VPXOR       X9, X0, X0
 	VMOVDQU     X10, X9
 	VMOVDQU     X0, (AX)
-	ADDQ        $0x10, CX
-	ADDQ        $0x10, AX
-	DECQ        DX
+	ADDQ        $0x00000010, CX
+	ADDQ        $0x00000010, AX
+	SUBQ        $0x01, DX
 	JNZ         one
 
 end:
@@ -1604,7 +1604,7 @@ end:
 // Requires: AES, SSE, SSE2
 TEXT ·xctrAESNI(SB), NOSPLIT, $128-48
 	// Registers 0-7 key stream, 8 round key, 9 start, 10 counters of the next register,
-	// 11 what they step by, 12 scratch. Stack: the last key stream.
+	// 11 what they step by, 12 and 13 scratch. Stack: the last key stream.
 	MOVQ   dst+0(FP), AX
 	MOVQ   src+8(FP), CX
 	MOVQ   n+16(FP), DX
@@ -1812,7 +1812,7 @@ lastRound1:
 	ADDQ       $0x00000080, AX
 	SUBQ       $0x00000080, DX
 	JNZ        turn
-	RET
+	JMP        end
 
 partial:
 	MOVUPS X0, (SP)
@@ -1865,6 +1865,7 @@ by1:
 	JMP  by1
 
 by1Done:
+end:
 	RET
 
 DATA xctrFirstxctrAESNI<>+0(SB)/8, $0x0000000000000001
@@ -1879,7 +1880,7 @@ GLOBL xctrStepxctrAESNI<>(SB), RODATA|NOPTR, $16
 // Requires: AVX, AVX2, VAES
 TEXT ·xctrVAES256(SB), NOSPLIT, $256-48
 	// Registers 0-7 key stream, 8 round key, 9 start, 10 counters of the next register,
-	// 11 what they step by, 12 scratch. Stack: the last key stream.
+	// 11 what they step by, 12 and 13 scratch. Stack: the last key stream.
 	MOVQ           dst+0(FP), AX
 	MOVQ           src+8(FP), CX
 	MOVQ           n+16(FP), DX
@@ -2079,8 +2080,7 @@ lastRound1:
 	ADDQ           $0x00000100, AX
 	SUBQ           $0x00000100, DX
 	JNZ            turn
-	VZEROUPPER
-	RET
+	JMP            end
 
 partial:
 	VMOVDQU Y0, (SP)
@@ -2132,6 +2132,7 @@ by1:
 	JMP  by1
 
 by1Done:
+end:
 	VZEROUPPER
 	RET
 

@@ -96,6 +96,15 @@ func (w width) xor(s Op, d reg.VecPhysical) {
 	}
 }
 
+// addWords adds the 64-bit words of s to those of d.
+func (w width) addWords(s, d reg.VecPhysical) {
+	if w.vex {
+		VPADDQ(s, d, d)
+		return
+	}
+	PADDQ(s, d)
+}
+
 // xorMem is xor with unaligned memory, by way of tmp where that is needed.
 func (w width) xorMem(m Mem, d, tmp reg.VecPhysical) {
 	if w.vex {

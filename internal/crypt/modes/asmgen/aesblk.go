@@ -33,52 +33,53 @@ func expandKey() {
 	Comment("X0 and X1 the last two round keys, X2 the word to mix in, X3 scratch,",
 		"X4 round constant, X5 RotWord of word 3 everywhere, X6 word 3 everywhere, X7 zero.")
 	out, key, rounds := arg("keys"), arg("key"), arg("rounds")
-	lo, hi, mix, tmp, rcon := xmm[0], xmm[1], xmm[2], xmm[3], xmm[4]
-	MOVUPS(rotate, xmm[5])
+	lo, hi, rcon, rotated, spreaded, zero := xmm[0], xmm[1], xmm[4], xmm[5], xmm[6], xmm[7]
+	MOVUPS(rotate, rotated)
 	MOVUPS(one, rcon)
 	MOVUPS(Mem{Base: key}, lo)
 	MOVUPS(lo, Mem{Base: out})
 	CMPQ(rounds, Imm(10))
 	JNE(LabelRef("aes256"))
-
-	// step makes k its own running sum of words, and mixes in a word of from.
-	step := func(k, from reg.VecPhysical, shuffle, constant Op) {
-		MOVO(from, mix)
-		PSHUFB(shuffle, mix)
-		AESENCLAST(constant, mix)
-		MOVO(k, tmp)
-		PSLLO(Imm(4), tmp)
-		PXOR(tmp, k)
-		MOVO(k, tmp)
-		PSLLO(Imm(8), tmp)
-		PXOR(tmp, k)
-		PXOR(mix, k)
-	}
 	for i := 1; i <= 10; i++ {
 		if i == 9 {
 			MOVUPS(rcon9, rcon)
 		}
-		step(lo, lo, xmm[5], rcon)
+		expandStep(lo, lo, rotated, rcon)
 		PSLLL(Imm(1), rcon)
 		MOVUPS(lo, Mem{Base: out, Disp: 16 * i})
 	}
 	RET()
 
 	Label("aes256")
-	MOVUPS(spread, xmm[6])
-	PXOR(xmm[7], xmm[7])
+	MOVUPS(spread, spreaded)
+	PXOR(zero, zero)
 	MOVUPS(Mem{Base: key, Disp: 16}, hi)
 	MOVUPS(hi, Mem{Base: out, Disp: 16})
 	for i := 2; i <= 14; i += 2 {
-		step(lo, hi, xmm[5], rcon)
+		expandStep(lo, hi, rotated, rcon)
 		PSLLL(Imm(1), rcon)
 		MOVUPS(lo, Mem{Base: out, Disp: 16 * i})
 		if i < 14 {
-			step(hi, lo, xmm[6], xmm[7])
+			expandStep(hi, lo, spreaded, zero)
 			MOVUPS(hi, Mem{Base: out, Disp: 16 * (i + 1)})
 		}
 	}
 	RET()
+}
+
+// expandStep makes k the running sum of its words, and mixes in SubWord of the
+// word that shuffle takes out of from, and a constant.
+func expandStep(k, from reg.VecPhysical, shuffle, constant Op) {
+	mix, tmp := xmm[2], xmm[3]
+	MOVO(from, mix)
+	PSHUFB(shuffle, mix)
+	AESENCLAST(constant, mix)
+	for _, bytes := range []uint64{4, 8} {
+		MOVO(k, tmp)
+		PSLLO(Imm(bytes), tmp)
+		PXOR(tmp, k)
+	}
+	PXOR(mix, k)
 }
 
 // invertKeys makes the round keys of the equivalent inverse cipher.
@@ -136,30 +137,25 @@ func encrypt8() {
 // xctr makes eight registers of key stream at a time. What a message does not
 // fill is cut off the key stream on the stack.
 func xctr(name string, w width) {
-	lanes := uint64(w.bytes / 16)
 	TEXT(name, NOSPLIT, "func(dst, src *byte, n int, keys *[60]uint32, rounds int, start *[16]byte)")
 	Comment("Registers 0-7 key stream, 8 round key, 9 start, 10 counters of the next register,",
-		"11 what they step by, 12 scratch. Stack: the last key stream.")
+		"11 what they step by, 12 and 13 scratch. Stack: the last key stream.")
 	var l labels
 	dst, src, n := arg("dst"), arg("src"), arg("n")
 	keys := loadKeys("keys", arg("rounds"))
 	start := arg("start")
 	rest := AllocLocal(8 * w.bytes)
 	stream, key, from, next, stepBy, tmp := w.vecs[:8], w.vecs[8], w.vecs[9], w.vecs[10], w.vecs[11], w.vecs[12]
-	first, step := []uint64{1, 0, 2, 0}[:2*lanes], []uint64{lanes, 0, lanes, 0}[:2*lanes]
-	w.load(words("xctrFirst"+name, first...), next)
-	w.load(words("xctrStep"+name, step...), stepBy)
+	lanes := uint64(w.bytes / 16)
+	w.load(words("xctrFirst"+name, []uint64{1, 0, 2, 0}[:2*lanes]...), next)
+	w.load(words("xctrStep"+name, []uint64{lanes, 0, lanes, 0}[:2*lanes]...), stepBy)
 	w.loadKey(Mem{Base: start}, from)
 
 	Label("turn")
 	for _, v := range stream {
 		w.move(next, v)
 		w.xor(from, v)
-		if w.vex {
-			VPADDQ(stepBy, next, next)
-		} else {
-			PADDQ(stepBy, next)
-		}
+		w.addWords(stepBy, next)
 	}
 	w.cryptBlocks(&l, false, keys, key, stream)
 	CMPQ(n, U32(8*w.bytes))
@@ -172,20 +168,18 @@ func xctr(name string, w width) {
 	ADDQ(U32(8*w.bytes), dst)
 	SUBQ(U32(8*w.bytes), n)
 	JNZ(LabelRef("turn"))
-	finish := func() {
-		if w.vex {
-			VZEROUPPER()
-		}
-		RET()
-	}
-	finish()
+	JMP(LabelRef("end"))
 
 	Label("partial")
 	for i, v := range stream {
 		w.store(v, rest.Offset(i*w.bytes))
 	}
 	xorRest(w, rest, dst, src, n, tmp)
-	finish()
+	Label("end")
+	if w.vex {
+		VZEROUPPER()
+	}
+	RET()
 }
 
 // xorRest xors n bytes of src with those at rest into dst, in ever smaller

@@ -85,9 +85,8 @@ func cbcEncrypt8() {
 	RET()
 }
 
-// cbcDecrypt does eight registers a turn; every ciphertext of a turn is read
-// before the first plaintext is written, so dst may be src. narrow does what
-// is left, block by block.
+// cbcDecrypt does eight registers a turn, and with narrow ones, block by block,
+// what is left.
 func cbcDecrypt(name string, w, narrow width) {
 	TEXT(name, NOSPLIT, "func(dst, src *byte, blocks int, keys *[60]uint32, rounds int, iv *[16]byte)")
 	Comment("Registers 0-7 blocks in flight, 8 round key, 9 the ciphertext before register 0,",
@@ -96,13 +95,41 @@ func cbcDecrypt(name string, w, narrow width) {
 	dst, src, blocks := arg("dst"), arg("src"), arg("blocks")
 	keys := loadKeys("keys", arg("rounds"))
 	iv := arg("iv")
-	data, key, before, tmp := w.vecs[:8], w.vecs[8], w.vecs[9], w.vecs[10]
 	perTurn := w.bytes / 2
-	w.loadKey(Mem{Base: iv}, before)
+	advance := func(n int) {
+		ADDQ(U32(16*n), src)
+		ADDQ(U32(16*n), dst)
+		SUBQ(Imm(uint64(n)), blocks)
+	}
+	w.loadKey(Mem{Base: iv}, w.vecs[9])
 	CMPQ(blocks, Imm(uint64(perTurn)))
 	JLT(LabelRef("tail"))
 
 	Label("turn")
+	cbcDecryptTurn(w, &l, keys, dst, src)
+	advance(perTurn)
+	CMPQ(blocks, Imm(uint64(perTurn)))
+	JGE(LabelRef("turn"))
+	topLane(w, w.vecs[9])
+
+	Label("tail")
+	TESTQ(blocks, blocks)
+	JZ(LabelRef("end"))
+	Label("one")
+	cbcDecryptOne(narrow, &l, keys, dst, src)
+	advance(1)
+	JNZ(LabelRef("one"))
+	Label("end")
+	if w.vex {
+		VZEROUPPER()
+	}
+	RET()
+}
+
+// cbcDecryptTurn reads every ciphertext of a turn before it writes the first
+// plaintext, so dst may be src.
+func cbcDecryptTurn(w width, l *labels, keys aesKeys, dst, src reg.GPVirtual) {
+	data, key, before, tmp := w.vecs[:8], w.vecs[8], w.vecs[9], w.vecs[10]
 	for i, v := range data {
 		w.load(Mem{Base: src, Disp: i * w.bytes}, v)
 	}
@@ -112,7 +139,7 @@ func cbcDecrypt(name string, w, narrow width) {
 	case 64:
 		VALIGNQ(Imm(6), before, data[0], before)
 	}
-	w.cryptBlocks(&l, true, keys, key, data)
+	w.cryptBlocks(l, true, keys, key, data)
 	w.xor(before, data[0])
 	for i, v := range data[1:] {
 		w.xorMem(Mem{Base: src, Disp: (i+1)*w.bytes - 16}, v, tmp)
@@ -121,33 +148,16 @@ func cbcDecrypt(name string, w, narrow width) {
 	for i, v := range data {
 		w.store(v, Mem{Base: dst, Disp: i * w.bytes})
 	}
-	ADDQ(U32(8*w.bytes), src)
-	ADDQ(U32(8*w.bytes), dst)
-	SUBQ(Imm(uint64(perTurn)), blocks)
-	CMPQ(blocks, Imm(uint64(perTurn)))
-	JGE(LabelRef("turn"))
-	topLane(w, before)
+}
 
-	Label("tail")
-	TESTQ(blocks, blocks)
-	JZ(LabelRef("end"))
-	Label("one")
-	x, xkey, xbefore, xtmp := narrow.vecs[0], narrow.vecs[8], narrow.vecs[9], narrow.vecs[10]
-	narrow.load(Mem{Base: src}, x)
-	narrow.move(x, xtmp)
-	narrow.cryptBlocks(&l, true, keys, xkey, narrow.vecs[:1])
-	narrow.xor(xbefore, x)
-	narrow.move(xtmp, xbefore)
-	narrow.store(x, Mem{Base: dst})
-	ADDQ(Imm(16), src)
-	ADDQ(Imm(16), dst)
-	DECQ(blocks)
-	JNZ(LabelRef("one"))
-	Label("end")
-	if w.vex {
-		VZEROUPPER()
-	}
-	RET()
+func cbcDecryptOne(w width, l *labels, keys aesKeys, dst, src reg.GPVirtual) {
+	v, key, before, tmp := w.vecs[0], w.vecs[8], w.vecs[9], w.vecs[10]
+	w.load(Mem{Base: src}, v)
+	w.move(v, tmp)
+	w.cryptBlocks(l, true, keys, key, w.vecs[:1])
+	w.xor(before, v)
+	w.move(tmp, before)
+	w.store(v, Mem{Base: dst})
 }
 
 // topLane brings the top lane of v to the bottom.

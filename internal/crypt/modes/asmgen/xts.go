@@ -61,18 +61,17 @@ func (k *xtsKernel) begin(size int) {
 // units at k.tweaks, unit does one unit from k.slot and k.left on and moves
 // dst and src behind it.
 func (k *xtsKernel) eachUnit(n int, encryptTweaks, unit func()) {
-	nextBatch, nextUnit := k.new("nextBatch"), k.new("nextUnit")
-	Label(nextBatch)
+	Label("nextBatch")
 	k.takeBatch(n)
 	encryptTweaks()
-	Label(nextUnit)
+	Label("nextUnit")
 	MOVQ(k.unitSize, k.left)
 	unit()
 	ADDQ(Imm(16), k.slot)
 	DECQ(k.batch)
-	JNZ(LabelRef(nextUnit))
+	JNZ(LabelRef("nextUnit"))
 	TESTQ(k.units, k.units)
-	JNZ(LabelRef(nextBatch))
+	JNZ(LabelRef("nextBatch"))
 }
 
 // takeBatch takes up to n units out of k.units for the next batch.

@@ -8,9 +8,18 @@ import (
 
 var xtsPoly256, xtsShift256, xtsCount256 Mem
 
-// xtsVAES256 does sixteen blocks a turn in Y0 to Y7. Four registers run
+// vaes256XTS does sixteen blocks a turn in Y0 to Y7. Four registers run
 // through the tweaks, each 8 blocks a step; the tweaks of the turn, with the
 // last round key in them, lie on the stack.
+type vaes256XTS struct {
+	*xtsKernel
+	key, tmp, tmp2, poly reg.VecPhysical
+	run, blocks          []reg.VecPhysical
+}
+
+func (k *vaes256XTS) masked(i int) Mem { return Mem{Base: k.tweaks, Disp: 128 + 32*i} }
+func (k *vaes256XTS) ivSlot() Mem      { return Mem{Base: k.tweaks, Disp: 128 + 256} }
+
 func xtsVAES256(decrypt bool) {
 	TEXT(xtsName(decrypt, "VAES256"), NOSPLIT, xtsSignature)
 	Comment("Y0-Y7 blocks in flight, Y8 round key, Y9-Y12 the next 8 tweaks,",
@@ -21,142 +30,98 @@ func xtsVAES256(decrypt bool) {
 		xtsShift256 = words("shift256", 0, 0, 1, 1, 64, 64, 63, 63)
 		xtsCount256 = words("count256", 0, 0, 1, 0, 2, 0, 2, 0, 8, 0, 8, 0)
 	}
-	k := &xtsKernel{width: avx2, decrypt: decrypt}
-	k.begin(128 + 256 + 32)
-	key, tmp, tmp2, poly := ymm[8], ymm[13], ymm[14], ymm[15]
-	tweaks, blocks := ymm[9:13], ymm[:8]
-
-	VMOVDQU(xtsPoly256, poly)
-	VBROADCASTI128(Mem{Base: k.iv}, tmp)
-	ivSlot := Mem{Base: k.tweaks, Disp: 128 + 256}
-	VMOVDQU(tmp, ivSlot)
-	masked := func(i int) Mem { return Mem{Base: k.tweaks, Disp: 128 + 32*i} }
-
-	encryptTweaks := func() {
-		VMOVDQU(ivSlot, tmp)
-		VPADDQ(xtsCount256, tmp, blocks[0])
-		for i := 1; i < 4; i++ {
-			VPADDQ(xtsCount256.Offset(32), blocks[i-1], blocks[i])
-		}
-		VPADDQ(xtsCount256.Offset(64), tmp, tmp)
-		VMOVDQU(tmp, ivSlot)
-		k.cryptBlocks(&k.labels, false, k.tweak, key, blocks[:4])
-		for i, v := range blocks[:4] {
-			VMOVDQU(v, Mem{Base: k.tweaks, Disp: 32 * i})
-		}
+	k := &vaes256XTS{
+		xtsKernel: &xtsKernel{width: avx2, decrypt: decrypt},
+		key:       ymm[8], tmp: ymm[13], tmp2: ymm[14], poly: ymm[15],
+		run: ymm[9:13], blocks: ymm[:8],
 	}
-	k.eachUnit(8, encryptTweaks, func() {
-		turn, tail, pair, end := k.new("turn"), k.new("tail"), k.new("pair"), k.new("end")
-		odd := k.new("odd")
-		VBROADCASTI128(Mem{Base: k.slot}, tmp)
-		k.spread(xtsShift256, xtsShift256.Offset(32), tmp, tweaks[0], tmp2, poly)
-		CMPQ(k.left, U32(256))
-		JLT(LabelRef(tail))
-		k.timesBits(2, tweaks[0], tweaks[1], tmp, poly)
-		k.timesBits(4, tweaks[0], tweaks[2], tmp, poly)
-		k.timesBits(4, tweaks[1], tweaks[3], tmp, poly)
+	k.begin(128 + 256 + 32)
+	VMOVDQU(xtsPoly256, k.poly)
+	VBROADCASTI128(Mem{Base: k.iv}, k.tmp)
+	VMOVDQU(k.tmp, k.ivSlot())
 
-		Label(turn)
-		for half := range 2 {
-			k.loadKey(Mem{Base: k.data.base}, tmp)
-			k.loadKey(Mem{Base: k.data.last}, key)
-			for i, t := range tweaks {
-				v := blocks[4*half+i]
-				VPXOR(k.at(k.src, 4*half+i), t, v)
-				VPXOR(tmp, v, v)
-				VPXOR(key, t, tmp2)
-				VMOVDQU(tmp2, masked(4*half+i))
-				k.timesBytes(1, t, t, tmp2, poly)
-			}
-		}
-		k.innerRounds(&k.labels, decrypt, k.data, key, blocks)
-		for i, v := range blocks {
-			k.lastRound(decrypt, masked(i), v)
-		}
-		for i, v := range blocks {
-			VMOVDQU(v, k.at(k.dst, i))
-		}
-		k.advance(256)
-		CMPQ(k.left, U32(256))
-		JGE(LabelRef(turn))
-
-		Label(tail)
-		CMPQ(k.left, Imm(32))
-		JLT(LabelRef(odd))
-		Label(pair)
-		VPXOR(Mem{Base: k.src}, tweaks[0], blocks[0])
-		k.wholeTail(tweaks[0], blocks[0], tweaks[1], key)
-		VMOVDQU(blocks[0], Mem{Base: k.dst})
-		k.timesBits(2, tweaks[0], tweaks[0], tmp, poly)
-		k.advance(32)
-		CMPQ(k.left, Imm(32))
-		JGE(LabelRef(pair))
-		Label(odd)
-		TESTQ(k.left, k.left)
-		JZ(LabelRef(end))
-		VMOVDQU(Mem{Base: k.src}, blocks[0].AsX())
-		VPXOR(tweaks[0], blocks[0], blocks[0])
-		k.wholeTail(tweaks[0], blocks[0], tweaks[1], key)
-		VMOVDQU(blocks[0].AsX(), Mem{Base: k.dst})
-		k.advance(16)
-		Label(end)
-	})
-
+	k.eachUnit(8, k.encryptTweaks, k.unit)
 	// Tweaks and masked tweaks together would give away a round key.
-	VPXOR(tmp, tmp, tmp)
+	VPXOR(k.tmp, k.tmp, k.tmp)
 	for i := range 8 {
-		VMOVDQU(tmp, masked(i))
+		VMOVDQU(k.tmp, k.masked(i))
 	}
 	VZEROUPPER()
 	RET()
 }
 
-// wholeTail does the rounds of one register that has its tweak t in already.
-func (k *xtsKernel) wholeTail(t, v, maskedTweak, key reg.VecPhysical) {
-	k.loadKey(Mem{Base: k.data.last}, key)
-	switch k.bytes {
-	case 32:
-		VPXOR(key, t, maskedTweak)
-	case 64:
-		VPXORD(key, t, maskedTweak)
+func (k *vaes256XTS) encryptTweaks() {
+	v := k.blocks[:4]
+	VMOVDQU(k.ivSlot(), k.tmp)
+	VPADDQ(xtsCount256, k.tmp, v[0])
+	for i := 1; i < 4; i++ {
+		VPADDQ(xtsCount256.Offset(32), v[i-1], v[i])
 	}
-	k.loadKey(Mem{Base: k.data.base}, key)
-	k.xor(key, v)
-	k.innerRounds(&k.labels, k.decrypt, k.data, key, []reg.VecPhysical{v})
-	k.lastRound(k.decrypt, maskedTweak, v)
+	VPADDQ(xtsCount256.Offset(64), k.tmp, k.tmp)
+	VMOVDQU(k.tmp, k.ivSlot())
+	k.cryptBlocks(&k.labels, false, k.tweak, k.key, v)
+	for i := range v {
+		VMOVDQU(v[i], Mem{Base: k.tweaks, Disp: 32 * i})
+	}
 }
 
-// spread multiplies lane j of t by x to the power j. left holds the powers,
-// right 64 minus the powers; t becomes scratch.
-func (k *xtsKernel) spread(left, right Mem, t, out, tmp, poly reg.VecPhysical) {
-	VPSLLVQ(left, t, out)
-	VPSRLVQ(right, t, t)
-	k.carry(t, out, tmp, poly)
+func (k *vaes256XTS) unit() {
+	VBROADCASTI128(Mem{Base: k.slot}, k.tmp)
+	k.spread(xtsShift256, xtsShift256.Offset(32), k.tmp, k.run[0], k.tmp2, k.poly)
+	CMPQ(k.left, U32(256))
+	JLT(LabelRef("tail"))
+	k.timesBits(2, k.run[0], k.run[1], k.tmp, k.poly)
+	k.timesBits(4, k.run[0], k.run[2], k.tmp, k.poly)
+	k.timesBits(4, k.run[1], k.run[3], k.tmp, k.poly)
+	Label("turn")
+	k.turn()
+	CMPQ(k.left, U32(256))
+	JGE(LabelRef("turn"))
+	Label("tail")
+	k.tail()
 }
 
-// timesBits sets out to t times x to the power n, n < 57, by shifts of the
-// halves.
-func (k *xtsKernel) timesBits(n uint8, t, out, tmp, poly reg.VecPhysical) {
-	scratch := k.vecs[14]
-	VPSRLQ(Imm(uint64(64-n)), t, tmp)
-	VPSLLQ(Imm(uint64(n)), t, out)
-	k.carry(tmp, out, scratch, poly)
+func (k *vaes256XTS) turn() {
+	k.loadKey(Mem{Base: k.data.base}, k.tmp)
+	k.loadKey(Mem{Base: k.data.last}, k.key)
+	for i, v := range k.blocks {
+		t := k.run[i%4]
+		VPXOR(k.at(k.src, i), t, v)
+		VPXOR(k.tmp, v, v)
+		VPXOR(k.key, t, k.tmp2)
+		VMOVDQU(k.tmp2, k.masked(i))
+		k.timesBytes(1, t, t, k.tmp2, k.poly)
+	}
+	k.innerRounds(&k.labels, k.decrypt, k.data, k.key, k.blocks)
+	for i, v := range k.blocks {
+		k.lastRound(k.decrypt, k.masked(i), v)
+	}
+	for i, v := range k.blocks {
+		VMOVDQU(v, k.at(k.dst, i))
+	}
+	k.advance(256)
 }
 
-// carry brings what fell out of the halves of out: c holds it. That of the
-// low half goes to the high one, that of the high half is reduced. c becomes
-// scratch.
-func (k *xtsKernel) carry(c, out, tmp, poly reg.VecPhysical) {
-	VPCLMULQDQ(Imm(0x10), c, poly, tmp)
-	VPSLLDQ(Imm(8), c, c)
-	k.xor(c, out)
-	k.xor(tmp, out)
-}
-
-// timesBytes sets out, which may be t, to t times x to the power 8n.
-func (k *xtsKernel) timesBytes(n uint8, t, out, tmp, poly reg.VecPhysical) {
-	VPSRLDQ(Imm(uint64(16-n)), t, tmp)
-	VPCLMULQDQ(Imm(0), tmp, poly, tmp)
-	VPSLLDQ(Imm(uint64(n)), t, out)
-	k.xor(tmp, out)
+// tail does what is less than a turn: pairs of blocks, then an odd one.
+func (k *vaes256XTS) tail() {
+	t, v, masked := k.run[0], k.blocks[0], k.run[1]
+	CMPQ(k.left, Imm(32))
+	JLT(LabelRef("odd"))
+	Label("pair")
+	VPXOR(Mem{Base: k.src}, t, v)
+	k.oneRegister(t, v, masked, k.key)
+	VMOVDQU(v, Mem{Base: k.dst})
+	k.timesBits(2, t, t, k.tmp, k.poly)
+	k.advance(32)
+	CMPQ(k.left, Imm(32))
+	JGE(LabelRef("pair"))
+	Label("odd")
+	TESTQ(k.left, k.left)
+	JZ(LabelRef("unitDone"))
+	VMOVDQU(Mem{Base: k.src}, v.AsX())
+	VPXOR(t, v, v)
+	k.oneRegister(t, v, masked, k.key)
+	VMOVDQU(v.AsX(), Mem{Base: k.dst})
+	k.advance(16)
+	Label("unitDone")
 }

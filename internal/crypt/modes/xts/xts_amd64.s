@@ -31,7 +31,7 @@ TEXT ·encryptAESNI(SB), NOSPLIT, $424-64
 	MOVUPS (R11), X9
 	MOVAPS X9, 400(R12)
 
-nextBatch1:
+nextBatch:
 	MOVQ    $0x00000008, R8
 	CMPQ    DX, R8
 	CMOVQLT DX, R8
@@ -147,7 +147,7 @@ nextBatch1:
 	AESENC  X8, X6
 	AESENC  X8, X7
 	CMPQ    SI, $0x0a
-	JE      lastRound9
+	JE      lastRound1
 	MOVUPS  160(R9), X8
 	AESENC  X8, X0
 	AESENC  X8, X1
@@ -185,7 +185,7 @@ nextBatch1:
 	AESENC  X8, X6
 	AESENC  X8, X7
 
-lastRound9:
+lastRound1:
 	MOVUPS     (R10), X8
 	AESENCLAST X8, X0
 	AESENCLAST X8, X1
@@ -204,7 +204,7 @@ lastRound9:
 	MOVAPS     X6, 96(R12)
 	MOVAPS     X7, 112(R12)
 
-nextUnit2:
+nextUnit:
 	MOVQ BX, R13
 	MOVQ (R11), R14
 	MOVQ 8(R11), R15
@@ -273,9 +273,9 @@ nextUnit2:
 	ADCQ R15, R15
 	XORQ BP, R14
 	CMPQ R13, $0x80
-	JLT  tail6
+	JLT  tail
 
-turn3:
+turn:
 	MOVUPS (CX), X0
 	PXOR   X11, X0
 	PXOR   144(R12), X0
@@ -301,11 +301,11 @@ turn3:
 	PXOR   X11, X7
 	PXOR   256(R12), X7
 	CMPQ   R13, $0x80
-	JNE    inUnit5
+	JNE    sameUnit2
 	MOVQ   16(R11), R14
 	MOVQ   24(R11), R15
 
-inUnit5:
+sameUnit2:
 	MOVUPS 16(DI), X8
 	AESENC X8, X0
 	AESENC X8, X1
@@ -476,7 +476,7 @@ inUnit5:
 	AESENC X8, X6
 	AESENC X8, X7
 	CMPQ   SI, $0x0a
-	JE     lastRound10
+	JE     lastRound3
 	MOVUPS 160(DI), X8
 	AESENC X8, X0
 	AESENC X8, X1
@@ -514,7 +514,7 @@ inUnit5:
 	AESENC X8, X6
 	AESENC X8, X7
 
-lastRound10:
+lastRound3:
 	AESENCLAST 272(R12), X0
 	AESENCLAST 288(R12), X1
 	AESENCLAST 304(R12), X2
@@ -534,21 +534,21 @@ lastRound10:
 	ADDQ       $+128, CX
 	ADDQ       $+128, AX
 	SUBQ       $+128, R13
-	JNZ        follow4
+	JNZ        inUnit
 	MOVQ       BX, R13
 	ADDQ       $0x10, R11
 	DECQ       R8
-	JNZ        turn3
-	JMP        unitDone8
+	JNZ        turn
+	JMP        batchDone
 
-follow4:
+inUnit:
 	CMPQ R13, $0x80
-	JGE  turn3
+	JGE  turn
 
-tail6:
+tail:
 	LEAQ 144(R12), R14
 
-one7:
+one:
 	MOVUPS (CX), X0
 	MOVAPS (R14), X9
 	PXOR   X9, X0
@@ -573,7 +573,7 @@ one7:
 	MOVUPS 144(DI), X8
 	AESENC X8, X0
 	CMPQ   SI, $0x0a
-	JE     lastRound11
+	JE     lastRound4
 	MOVUPS 160(DI), X8
 	AESENC X8, X0
 	MOVUPS 176(DI), X8
@@ -583,21 +583,21 @@ one7:
 	MOVUPS 208(DI), X8
 	AESENC X8, X0
 
-lastRound11:
+lastRound4:
 	AESENCLAST X9, X0
 	MOVUPS     X0, (AX)
 	ADDQ       $0x10, R14
 	ADDQ       $+16, CX
 	ADDQ       $+16, AX
 	SUBQ       $+16, R13
-	JNZ        one7
+	JNZ        one
 	ADDQ       $0x10, R11
 	DECQ       R8
-	JNZ        nextUnit2
+	JNZ        nextUnit
 
-unitDone8:
+batchDone:
 	TESTQ  DX, DX
-	JNZ    nextBatch1
+	JNZ    nextBatch
 	PXOR   X9, X9
 	MOVAPS X9, 272(R12)
 	MOVAPS X9, 288(R12)
@@ -639,7 +639,7 @@ TEXT ·encryptVAES256(SB), NOSPLIT, $440-64
 	VBROADCASTI128 (R11), Y13
 	VMOVDQU        Y13, 384(R12)
 
-nextBatch1:
+nextBatch:
 	MOVQ           $0x00000008, R11
 	CMPQ           DX, R11
 	CMOVQLT        DX, R11
@@ -703,7 +703,7 @@ nextBatch1:
 	VAESENC        Y8, Y2, Y2
 	VAESENC        Y8, Y3, Y3
 	CMPQ           SI, $0x0a
-	JE             lastRound3
+	JE             lastRound1
 	VBROADCASTI128 160(R9), Y8
 	VAESENC        Y8, Y0, Y0
 	VAESENC        Y8, Y1, Y1
@@ -725,7 +725,7 @@ nextBatch1:
 	VAESENC        Y8, Y2, Y2
 	VAESENC        Y8, Y3, Y3
 
-lastRound3:
+lastRound1:
 	VBROADCASTI128 (R10), Y8
 	VAESENCLAST    Y8, Y0, Y0
 	VAESENCLAST    Y8, Y1, Y1
@@ -736,7 +736,7 @@ lastRound3:
 	VMOVDQU        Y2, 64(R12)
 	VMOVDQU        Y3, 96(R12)
 
-nextUnit2:
+nextUnit:
 	MOVQ           BX, R14
 	VBROADCASTI128 (R13), Y13
 	VPSLLVQ        shift256<>+0(SB), Y13, Y9
@@ -746,7 +746,7 @@ nextUnit2:
 	VPXOR          Y13, Y9, Y9
 	VPXOR          Y14, Y9, Y9
 	CMPQ           R14, $0x00000100
-	JLT            tail5
+	JLT            tail
 	VPSRLQ         $0x3e, Y9, Y13
 	VPSLLQ         $0x02, Y9, Y10
 	VPCLMULQDQ     $0x10, Y13, Y15, Y14
@@ -766,7 +766,7 @@ nextUnit2:
 	VPXOR          Y13, Y12, Y12
 	VPXOR          Y14, Y12, Y12
 
-turn4:
+turn:
 	VBROADCASTI128 (DI), Y13
 	VBROADCASTI128 (R8), Y8
 	VPXOR          (CX), Y9, Y0
@@ -801,8 +801,6 @@ turn4:
 	VPCLMULQDQ     $0x00, Y14, Y15, Y14
 	VPSLLDQ        $0x01, Y12, Y12
 	VPXOR          Y14, Y12, Y12
-	VBROADCASTI128 (DI), Y13
-	VBROADCASTI128 (R8), Y8
 	VPXOR          128(CX), Y9, Y4
 	VPXOR          Y13, Y4, Y4
 	VPXOR          Y8, Y9, Y14
@@ -917,7 +915,7 @@ turn4:
 	VAESENC        Y8, Y6, Y6
 	VAESENC        Y8, Y7, Y7
 	CMPQ           SI, $0x0a
-	JE             lastRound9
+	JE             lastRound2
 	VBROADCASTI128 160(DI), Y8
 	VAESENC        Y8, Y0, Y0
 	VAESENC        Y8, Y1, Y1
@@ -955,7 +953,7 @@ turn4:
 	VAESENC        Y8, Y6, Y6
 	VAESENC        Y8, Y7, Y7
 
-lastRound9:
+lastRound2:
 	VAESENCLAST 128(R12), Y0, Y0
 	VAESENCLAST 160(R12), Y1, Y1
 	VAESENCLAST 192(R12), Y2, Y2
@@ -976,16 +974,16 @@ lastRound9:
 	ADDQ        $+256, AX
 	SUBQ        $+256, R14
 	CMPQ        R14, $0x00000100
-	JGE         turn4
+	JGE         turn
 
-tail5:
+tail:
 	CMPQ R14, $0x20
-	JLT  odd8
+	JLT  odd
 
-pair6:
+pair:
 	VPXOR          (CX), Y9, Y0
-	VBROADCASTI128 (R8), Y8
-	VPXOR          Y8, Y9, Y10
+	VBROADCASTI128 (R8), Y10
+	VPXOR          Y9, Y10, Y10
 	VBROADCASTI128 (DI), Y8
 	VPXOR          Y8, Y0, Y0
 	VBROADCASTI128 16(DI), Y8
@@ -1007,7 +1005,7 @@ pair6:
 	VBROADCASTI128 144(DI), Y8
 	VAESENC        Y8, Y0, Y0
 	CMPQ           SI, $0x0a
-	JE             lastRound10
+	JE             lastRound3
 	VBROADCASTI128 160(DI), Y8
 	VAESENC        Y8, Y0, Y0
 	VBROADCASTI128 176(DI), Y8
@@ -1017,7 +1015,7 @@ pair6:
 	VBROADCASTI128 208(DI), Y8
 	VAESENC        Y8, Y0, Y0
 
-lastRound10:
+lastRound3:
 	VAESENCLAST Y10, Y0, Y0
 	VMOVDQU     Y0, (AX)
 	VPSRLQ      $0x3e, Y9, Y13
@@ -1030,15 +1028,15 @@ lastRound10:
 	ADDQ        $+32, AX
 	SUBQ        $+32, R14
 	CMPQ        R14, $0x20
-	JGE         pair6
+	JGE         pair
 
-odd8:
+odd:
 	TESTQ          R14, R14
-	JZ             end7
+	JZ             unitDone
 	VMOVDQU        (CX), X0
 	VPXOR          Y9, Y0, Y0
-	VBROADCASTI128 (R8), Y8
-	VPXOR          Y8, Y9, Y10
+	VBROADCASTI128 (R8), Y10
+	VPXOR          Y9, Y10, Y10
 	VBROADCASTI128 (DI), Y8
 	VPXOR          Y8, Y0, Y0
 	VBROADCASTI128 16(DI), Y8
@@ -1060,7 +1058,7 @@ odd8:
 	VBROADCASTI128 144(DI), Y8
 	VAESENC        Y8, Y0, Y0
 	CMPQ           SI, $0x0a
-	JE             lastRound11
+	JE             lastRound4
 	VBROADCASTI128 160(DI), Y8
 	VAESENC        Y8, Y0, Y0
 	VBROADCASTI128 176(DI), Y8
@@ -1070,19 +1068,19 @@ odd8:
 	VBROADCASTI128 208(DI), Y8
 	VAESENC        Y8, Y0, Y0
 
-lastRound11:
+lastRound4:
 	VAESENCLAST Y10, Y0, Y0
 	VMOVDQU     X0, (AX)
 	ADDQ        $+16, CX
 	ADDQ        $+16, AX
 	SUBQ        $+16, R14
 
-end7:
+unitDone:
 	ADDQ    $0x10, R13
 	DECQ    R11
-	JNZ     nextUnit2
+	JNZ     nextUnit
 	TESTQ   DX, DX
-	JNZ     nextBatch1
+	JNZ     nextBatch
 	VPXOR   Y13, Y13, Y13
 	VMOVDQU Y13, 128(R12)
 	VMOVDQU Y13, 160(R12)
@@ -1128,8 +1126,9 @@ GLOBL count256<>(SB), RODATA|NOPTR, $96
 // func encryptVAES512(dst *byte, src *byte, units int, unitSize int, keys *[60]uint32, tweakKeys *[60]uint32, rounds int, iv *[16]byte)
 // Requires: AVX, AVX512BW, AVX512DQ, AVX512F, BMI2, CMOV, VAES, VPCLMULQDQ
 TEXT ·encryptVAES512(SB), NOSPLIT, $312-64
-	// Z0-Z7 blocks in flight, Z8-Z12 and Z14 scratch, Z13 round key, Z15 the polynomial,
-	// Z16-Z23 the next 32 tweaks, Z24-Z31 the tweaks of the turn ^ last round key.
+	// Z0-Z7 blocks in flight, Z8-Z9 and Z14 scratch, Z10 the next 4 IVs, Z11 what they step by,
+	// Z13 round key, Z15 the polynomial, Z16-Z23 the next 32 tweaks,
+	// Z24-Z31 the tweaks of the turn ^ last round key.
 	// Stack: 16 tweaks of a batch of units.
 	MOVQ            dst+0(FP), AX
 	MOVQ            src+8(FP), CX
@@ -1152,7 +1151,7 @@ TEXT ·encryptVAES512(SB), NOSPLIT, $312-64
 	VPADDQ          count512<>+0(SB), Z10, Z10
 	VMOVDQU64       count512<>+64(SB), Z11
 
-nextBatch1:
+nextBatch:
 	MOVQ            $0x00000010, R11
 	CMPQ            DX, R11
 	CMOVQLT         DX, R11
@@ -1217,7 +1216,7 @@ nextBatch1:
 	VAESENC         Z13, Z2, Z2
 	VAESENC         Z13, Z3, Z3
 	CMPQ            SI, $0x0a
-	JE              lastRound3
+	JE              lastRound1
 	VBROADCASTI32X4 160(R9), Z13
 	VAESENC         Z13, Z0, Z0
 	VAESENC         Z13, Z1, Z1
@@ -1239,7 +1238,7 @@ nextBatch1:
 	VAESENC         Z13, Z2, Z2
 	VAESENC         Z13, Z3, Z3
 
-lastRound3:
+lastRound1:
 	VBROADCASTI32X4 (R10), Z13
 	VAESENCLAST     Z13, Z0, Z0
 	VAESENCLAST     Z13, Z1, Z1
@@ -1250,7 +1249,7 @@ lastRound3:
 	VMOVDQU64       Z2, 128(R12)
 	VMOVDQU64       Z3, 192(R12)
 
-nextUnit2:
+nextUnit:
 	MOVQ            BX, R14
 	VBROADCASTI32X4 (R13), Z8
 	VPSLLVQ         shift512<>+0(SB), Z8, Z16
@@ -1260,7 +1259,7 @@ nextUnit2:
 	VPXORD          Z8, Z16, Z16
 	VPXORD          Z9, Z16, Z16
 	CMPQ            R14, $0x00000200
-	JLT             tail5
+	JLT             tail
 	VPSRLQ          $0x3c, Z16, Z8
 	VPSLLQ          $0x04, Z16, Z17
 	VPCLMULQDQ      $0x10, Z8, Z15, Z14
@@ -1292,7 +1291,7 @@ nextUnit2:
 	VPSLLDQ         $0x02, Z19, Z23
 	VPXORD          Z8, Z23, Z23
 
-turn4:
+turn:
 	VBROADCASTI32X4 (DI), Z13
 	VMOVDQU64       (CX), Z0
 	VPTERNLOGD      $0x96, Z13, Z16, Z0
@@ -1433,7 +1432,7 @@ turn4:
 	VAESENC         Z13, Z6, Z6
 	VAESENC         Z13, Z7, Z7
 	CMPQ            SI, $0x0a
-	JE              lastRound9
+	JE              lastRound2
 	VBROADCASTI32X4 160(DI), Z13
 	VAESENC         Z13, Z0, Z0
 	VAESENC         Z13, Z1, Z1
@@ -1471,7 +1470,7 @@ turn4:
 	VAESENC         Z13, Z6, Z6
 	VAESENC         Z13, Z7, Z7
 
-lastRound9:
+lastRound2:
 	VAESENCLAST Z24, Z0, Z0
 	VAESENCLAST Z25, Z1, Z1
 	VAESENCLAST Z26, Z2, Z2
@@ -1492,16 +1491,16 @@ lastRound9:
 	ADDQ        $+512, AX
 	SUBQ        $+512, R14
 	CMPQ        R14, $0x00000200
-	JGE         turn4
+	JGE         turn
 
-tail5:
+tail:
 	CMPQ R14, $0x40
-	JLT  rest8
+	JLT  rest
 
-quad6:
+quad:
 	VPXORD          (CX), Z16, Z0
-	VBROADCASTI32X4 (R8), Z13
-	VPXORD          Z13, Z16, Z24
+	VBROADCASTI32X4 (R8), Z24
+	VPXORD          Z16, Z24, Z24
 	VBROADCASTI32X4 (DI), Z13
 	VPXORD          Z13, Z0, Z0
 	VBROADCASTI32X4 16(DI), Z13
@@ -1523,7 +1522,7 @@ quad6:
 	VBROADCASTI32X4 144(DI), Z13
 	VAESENC         Z13, Z0, Z0
 	CMPQ            SI, $0x0a
-	JE              lastRound10
+	JE              lastRound3
 	VBROADCASTI32X4 160(DI), Z13
 	VAESENC         Z13, Z0, Z0
 	VBROADCASTI32X4 176(DI), Z13
@@ -1533,7 +1532,7 @@ quad6:
 	VBROADCASTI32X4 208(DI), Z13
 	VAESENC         Z13, Z0, Z0
 
-lastRound10:
+lastRound3:
 	VAESENCLAST Z24, Z0, Z0
 	VMOVDQU64   Z0, (AX)
 	VPSRLQ      $0x3c, Z16, Z8
@@ -1546,11 +1545,11 @@ lastRound10:
 	ADDQ        $+64, AX
 	SUBQ        $+64, R14
 	CMPQ        R14, $0x40
-	JGE         quad6
+	JGE         quad
 
-rest8:
+rest:
 	TESTQ           R14, R14
-	JZ              end7
+	JZ              unitDone
 	MOVQ            R14, R15
 	SHRQ            $0x03, R15
 	MOVQ            $-1, BP
@@ -1558,8 +1557,8 @@ rest8:
 	KMOVB           BP, K1
 	VMOVDQU64.Z     (CX), K1, Z0
 	VPXORD          Z16, Z0, Z0
-	VBROADCASTI32X4 (R8), Z13
-	VPXORD          Z13, Z16, Z24
+	VBROADCASTI32X4 (R8), Z24
+	VPXORD          Z16, Z24, Z24
 	VBROADCASTI32X4 (DI), Z13
 	VPXORD          Z13, Z0, Z0
 	VBROADCASTI32X4 16(DI), Z13
@@ -1581,7 +1580,7 @@ rest8:
 	VBROADCASTI32X4 144(DI), Z13
 	VAESENC         Z13, Z0, Z0
 	CMPQ            SI, $0x0a
-	JE              lastRound11
+	JE              lastRound4
 	VBROADCASTI32X4 160(DI), Z13
 	VAESENC         Z13, Z0, Z0
 	VBROADCASTI32X4 176(DI), Z13
@@ -1591,18 +1590,18 @@ rest8:
 	VBROADCASTI32X4 208(DI), Z13
 	VAESENC         Z13, Z0, Z0
 
-lastRound11:
+lastRound4:
 	VAESENCLAST Z24, Z0, Z0
 	VMOVDQU64   Z0, K1, (AX)
 	ADDQ        R14, CX
 	ADDQ        R14, AX
 
-end7:
+unitDone:
 	ADDQ  $0x10, R13
 	DECQ  R11
-	JNZ   nextUnit2
+	JNZ   nextUnit
 	TESTQ DX, DX
-	JNZ   nextBatch1
+	JNZ   nextBatch
 	VZEROUPPER
 	RET
 
@@ -1673,7 +1672,7 @@ TEXT ·decryptAESNI(SB), NOSPLIT, $424-64
 	MOVUPS (R11), X9
 	MOVAPS X9, 400(R12)
 
-nextBatch1:
+nextBatch:
 	MOVQ    $0x00000008, R8
 	CMPQ    DX, R8
 	CMOVQLT DX, R8
@@ -1789,7 +1788,7 @@ nextBatch1:
 	AESENC  X8, X6
 	AESENC  X8, X7
 	CMPQ    SI, $0x0a
-	JE      lastRound9
+	JE      lastRound1
 	MOVUPS  160(R9), X8
 	AESENC  X8, X0
 	AESENC  X8, X1
@@ -1827,7 +1826,7 @@ nextBatch1:
 	AESENC  X8, X6
 	AESENC  X8, X7
 
-lastRound9:
+lastRound1:
 	MOVUPS     (R10), X8
 	AESENCLAST X8, X0
 	AESENCLAST X8, X1
@@ -1846,7 +1845,7 @@ lastRound9:
 	MOVAPS     X6, 96(R12)
 	MOVAPS     X7, 112(R12)
 
-nextUnit2:
+nextUnit:
 	MOVQ BX, R13
 	MOVQ (R11), R14
 	MOVQ 8(R11), R15
@@ -1915,9 +1914,9 @@ nextUnit2:
 	ADCQ R15, R15
 	XORQ BP, R14
 	CMPQ R13, $0x80
-	JLT  tail6
+	JLT  tail
 
-turn3:
+turn:
 	MOVUPS (CX), X0
 	PXOR   X11, X0
 	PXOR   144(R12), X0
@@ -1943,11 +1942,11 @@ turn3:
 	PXOR   X11, X7
 	PXOR   256(R12), X7
 	CMPQ   R13, $0x80
-	JNE    inUnit5
+	JNE    sameUnit2
 	MOVQ   16(R11), R14
 	MOVQ   24(R11), R15
 
-inUnit5:
+sameUnit2:
 	MOVUPS 16(DI), X8
 	AESDEC X8, X0
 	AESDEC X8, X1
@@ -2118,7 +2117,7 @@ inUnit5:
 	AESDEC X8, X6
 	AESDEC X8, X7
 	CMPQ   SI, $0x0a
-	JE     lastRound10
+	JE     lastRound3
 	MOVUPS 160(DI), X8
 	AESDEC X8, X0
 	AESDEC X8, X1
@@ -2156,7 +2155,7 @@ inUnit5:
 	AESDEC X8, X6
 	AESDEC X8, X7
 
-lastRound10:
+lastRound3:
 	AESDECLAST 272(R12), X0
 	AESDECLAST 288(R12), X1
 	AESDECLAST 304(R12), X2
@@ -2176,21 +2175,21 @@ lastRound10:
 	ADDQ       $+128, CX
 	ADDQ       $+128, AX
 	SUBQ       $+128, R13
-	JNZ        follow4
+	JNZ        inUnit
 	MOVQ       BX, R13
 	ADDQ       $0x10, R11
 	DECQ       R8
-	JNZ        turn3
-	JMP        unitDone8
+	JNZ        turn
+	JMP        batchDone
 
-follow4:
+inUnit:
 	CMPQ R13, $0x80
-	JGE  turn3
+	JGE  turn
 
-tail6:
+tail:
 	LEAQ 144(R12), R14
 
-one7:
+one:
 	MOVUPS (CX), X0
 	MOVAPS (R14), X9
 	PXOR   X9, X0
@@ -2215,7 +2214,7 @@ one7:
 	MOVUPS 144(DI), X8
 	AESDEC X8, X0
 	CMPQ   SI, $0x0a
-	JE     lastRound11
+	JE     lastRound4
 	MOVUPS 160(DI), X8
 	AESDEC X8, X0
 	MOVUPS 176(DI), X8
@@ -2225,21 +2224,21 @@ one7:
 	MOVUPS 208(DI), X8
 	AESDEC X8, X0
 
-lastRound11:
+lastRound4:
 	AESDECLAST X9, X0
 	MOVUPS     X0, (AX)
 	ADDQ       $0x10, R14
 	ADDQ       $+16, CX
 	ADDQ       $+16, AX
 	SUBQ       $+16, R13
-	JNZ        one7
+	JNZ        one
 	ADDQ       $0x10, R11
 	DECQ       R8
-	JNZ        nextUnit2
+	JNZ        nextUnit
 
-unitDone8:
+batchDone:
 	TESTQ  DX, DX
-	JNZ    nextBatch1
+	JNZ    nextBatch
 	PXOR   X9, X9
 	MOVAPS X9, 272(R12)
 	MOVAPS X9, 288(R12)
@@ -2277,7 +2276,7 @@ TEXT ·decryptVAES256(SB), NOSPLIT, $440-64
 	VBROADCASTI128 (R11), Y13
 	VMOVDQU        Y13, 384(R12)
 
-nextBatch1:
+nextBatch:
 	MOVQ           $0x00000008, R11
 	CMPQ           DX, R11
 	CMOVQLT        DX, R11
@@ -2341,7 +2340,7 @@ nextBatch1:
 	VAESENC        Y8, Y2, Y2
 	VAESENC        Y8, Y3, Y3
 	CMPQ           SI, $0x0a
-	JE             lastRound3
+	JE             lastRound1
 	VBROADCASTI128 160(R9), Y8
 	VAESENC        Y8, Y0, Y0
 	VAESENC        Y8, Y1, Y1
@@ -2363,7 +2362,7 @@ nextBatch1:
 	VAESENC        Y8, Y2, Y2
 	VAESENC        Y8, Y3, Y3
 
-lastRound3:
+lastRound1:
 	VBROADCASTI128 (R10), Y8
 	VAESENCLAST    Y8, Y0, Y0
 	VAESENCLAST    Y8, Y1, Y1
@@ -2374,7 +2373,7 @@ lastRound3:
 	VMOVDQU        Y2, 64(R12)
 	VMOVDQU        Y3, 96(R12)
 
-nextUnit2:
+nextUnit:
 	MOVQ           BX, R14
 	VBROADCASTI128 (R13), Y13
 	VPSLLVQ        shift256<>+0(SB), Y13, Y9
@@ -2384,7 +2383,7 @@ nextUnit2:
 	VPXOR          Y13, Y9, Y9
 	VPXOR          Y14, Y9, Y9
 	CMPQ           R14, $0x00000100
-	JLT            tail5
+	JLT            tail
 	VPSRLQ         $0x3e, Y9, Y13
 	VPSLLQ         $0x02, Y9, Y10
 	VPCLMULQDQ     $0x10, Y13, Y15, Y14
@@ -2404,7 +2403,7 @@ nextUnit2:
 	VPXOR          Y13, Y12, Y12
 	VPXOR          Y14, Y12, Y12
 
-turn4:
+turn:
 	VBROADCASTI128 (DI), Y13
 	VBROADCASTI128 (R8), Y8
 	VPXOR          (CX), Y9, Y0
@@ -2439,8 +2438,6 @@ turn4:
 	VPCLMULQDQ     $0x00, Y14, Y15, Y14
 	VPSLLDQ        $0x01, Y12, Y12
 	VPXOR          Y14, Y12, Y12
-	VBROADCASTI128 (DI), Y13
-	VBROADCASTI128 (R8), Y8
 	VPXOR          128(CX), Y9, Y4
 	VPXOR          Y13, Y4, Y4
 	VPXOR          Y8, Y9, Y14
@@ -2555,7 +2552,7 @@ turn4:
 	VAESDEC        Y8, Y6, Y6
 	VAESDEC        Y8, Y7, Y7
 	CMPQ           SI, $0x0a
-	JE             lastRound9
+	JE             lastRound2
 	VBROADCASTI128 160(DI), Y8
 	VAESDEC        Y8, Y0, Y0
 	VAESDEC        Y8, Y1, Y1
@@ -2593,7 +2590,7 @@ turn4:
 	VAESDEC        Y8, Y6, Y6
 	VAESDEC        Y8, Y7, Y7
 
-lastRound9:
+lastRound2:
 	VAESDECLAST 128(R12), Y0, Y0
 	VAESDECLAST 160(R12), Y1, Y1
 	VAESDECLAST 192(R12), Y2, Y2
@@ -2614,16 +2611,16 @@ lastRound9:
 	ADDQ        $+256, AX
 	SUBQ        $+256, R14
 	CMPQ        R14, $0x00000100
-	JGE         turn4
+	JGE         turn
 
-tail5:
+tail:
 	CMPQ R14, $0x20
-	JLT  odd8
+	JLT  odd
 
-pair6:
+pair:
 	VPXOR          (CX), Y9, Y0
-	VBROADCASTI128 (R8), Y8
-	VPXOR          Y8, Y9, Y10
+	VBROADCASTI128 (R8), Y10
+	VPXOR          Y9, Y10, Y10
 	VBROADCASTI128 (DI), Y8
 	VPXOR          Y8, Y0, Y0
 	VBROADCASTI128 16(DI), Y8
@@ -2645,7 +2642,7 @@ pair6:
 	VBROADCASTI128 144(DI), Y8
 	VAESDEC        Y8, Y0, Y0
 	CMPQ           SI, $0x0a
-	JE             lastRound10
+	JE             lastRound3
 	VBROADCASTI128 160(DI), Y8
 	VAESDEC        Y8, Y0, Y0
 	VBROADCASTI128 176(DI), Y8
@@ -2655,7 +2652,7 @@ pair6:
 	VBROADCASTI128 208(DI), Y8
 	VAESDEC        Y8, Y0, Y0
 
-lastRound10:
+lastRound3:
 	VAESDECLAST Y10, Y0, Y0
 	VMOVDQU     Y0, (AX)
 	VPSRLQ      $0x3e, Y9, Y13
@@ -2668,15 +2665,15 @@ lastRound10:
 	ADDQ        $+32, AX
 	SUBQ        $+32, R14
 	CMPQ        R14, $0x20
-	JGE         pair6
+	JGE         pair
 
-odd8:
+odd:
 	TESTQ          R14, R14
-	JZ             end7
+	JZ             unitDone
 	VMOVDQU        (CX), X0
 	VPXOR          Y9, Y0, Y0
-	VBROADCASTI128 (R8), Y8
-	VPXOR          Y8, Y9, Y10
+	VBROADCASTI128 (R8), Y10
+	VPXOR          Y9, Y10, Y10
 	VBROADCASTI128 (DI), Y8
 	VPXOR          Y8, Y0, Y0
 	VBROADCASTI128 16(DI), Y8
@@ -2698,7 +2695,7 @@ odd8:
 	VBROADCASTI128 144(DI), Y8
 	VAESDEC        Y8, Y0, Y0
 	CMPQ           SI, $0x0a
-	JE             lastRound11
+	JE             lastRound4
 	VBROADCASTI128 160(DI), Y8
 	VAESDEC        Y8, Y0, Y0
 	VBROADCASTI128 176(DI), Y8
@@ -2708,19 +2705,19 @@ odd8:
 	VBROADCASTI128 208(DI), Y8
 	VAESDEC        Y8, Y0, Y0
 
-lastRound11:
+lastRound4:
 	VAESDECLAST Y10, Y0, Y0
 	VMOVDQU     X0, (AX)
 	ADDQ        $+16, CX
 	ADDQ        $+16, AX
 	SUBQ        $+16, R14
 
-end7:
+unitDone:
 	ADDQ    $0x10, R13
 	DECQ    R11
-	JNZ     nextUnit2
+	JNZ     nextUnit
 	TESTQ   DX, DX
-	JNZ     nextBatch1
+	JNZ     nextBatch
 	VPXOR   Y13, Y13, Y13
 	VMOVDQU Y13, 128(R12)
 	VMOVDQU Y13, 160(R12)
@@ -2736,8 +2733,9 @@ end7:
 // func decryptVAES512(dst *byte, src *byte, units int, unitSize int, keys *[60]uint32, tweakKeys *[60]uint32, rounds int, iv *[16]byte)
 // Requires: AVX, AVX512BW, AVX512DQ, AVX512F, BMI2, CMOV, VAES, VPCLMULQDQ
 TEXT ·decryptVAES512(SB), NOSPLIT, $312-64
-	// Z0-Z7 blocks in flight, Z8-Z12 and Z14 scratch, Z13 round key, Z15 the polynomial,
-	// Z16-Z23 the next 32 tweaks, Z24-Z31 the tweaks of the turn ^ last round key.
+	// Z0-Z7 blocks in flight, Z8-Z9 and Z14 scratch, Z10 the next 4 IVs, Z11 what they step by,
+	// Z13 round key, Z15 the polynomial, Z16-Z23 the next 32 tweaks,
+	// Z24-Z31 the tweaks of the turn ^ last round key.
 	// Stack: 16 tweaks of a batch of units.
 	MOVQ            dst+0(FP), AX
 	MOVQ            src+8(FP), CX
@@ -2760,7 +2758,7 @@ TEXT ·decryptVAES512(SB), NOSPLIT, $312-64
 	VPADDQ          count512<>+0(SB), Z10, Z10
 	VMOVDQU64       count512<>+64(SB), Z11
 
-nextBatch1:
+nextBatch:
 	MOVQ            $0x00000010, R11
 	CMPQ            DX, R11
 	CMOVQLT         DX, R11
@@ -2825,7 +2823,7 @@ nextBatch1:
 	VAESENC         Z13, Z2, Z2
 	VAESENC         Z13, Z3, Z3
 	CMPQ            SI, $0x0a
-	JE              lastRound3
+	JE              lastRound1
 	VBROADCASTI32X4 160(R9), Z13
 	VAESENC         Z13, Z0, Z0
 	VAESENC         Z13, Z1, Z1
@@ -2847,7 +2845,7 @@ nextBatch1:
 	VAESENC         Z13, Z2, Z2
 	VAESENC         Z13, Z3, Z3
 
-lastRound3:
+lastRound1:
 	VBROADCASTI32X4 (R10), Z13
 	VAESENCLAST     Z13, Z0, Z0
 	VAESENCLAST     Z13, Z1, Z1
@@ -2858,7 +2856,7 @@ lastRound3:
 	VMOVDQU64       Z2, 128(R12)
 	VMOVDQU64       Z3, 192(R12)
 
-nextUnit2:
+nextUnit:
 	MOVQ            BX, R14
 	VBROADCASTI32X4 (R13), Z8
 	VPSLLVQ         shift512<>+0(SB), Z8, Z16
@@ -2868,7 +2866,7 @@ nextUnit2:
 	VPXORD          Z8, Z16, Z16
 	VPXORD          Z9, Z16, Z16
 	CMPQ            R14, $0x00000200
-	JLT             tail5
+	JLT             tail
 	VPSRLQ          $0x3c, Z16, Z8
 	VPSLLQ          $0x04, Z16, Z17
 	VPCLMULQDQ      $0x10, Z8, Z15, Z14
@@ -2900,7 +2898,7 @@ nextUnit2:
 	VPSLLDQ         $0x02, Z19, Z23
 	VPXORD          Z8, Z23, Z23
 
-turn4:
+turn:
 	VBROADCASTI32X4 (DI), Z13
 	VMOVDQU64       (CX), Z0
 	VPTERNLOGD      $0x96, Z13, Z16, Z0
@@ -3041,7 +3039,7 @@ turn4:
 	VAESDEC         Z13, Z6, Z6
 	VAESDEC         Z13, Z7, Z7
 	CMPQ            SI, $0x0a
-	JE              lastRound9
+	JE              lastRound2
 	VBROADCASTI32X4 160(DI), Z13
 	VAESDEC         Z13, Z0, Z0
 	VAESDEC         Z13, Z1, Z1
@@ -3079,7 +3077,7 @@ turn4:
 	VAESDEC         Z13, Z6, Z6
 	VAESDEC         Z13, Z7, Z7
 
-lastRound9:
+lastRound2:
 	VAESDECLAST Z24, Z0, Z0
 	VAESDECLAST Z25, Z1, Z1
 	VAESDECLAST Z26, Z2, Z2
@@ -3100,16 +3098,16 @@ lastRound9:
 	ADDQ        $+512, AX
 	SUBQ        $+512, R14
 	CMPQ        R14, $0x00000200
-	JGE         turn4
+	JGE         turn
 
-tail5:
+tail:
 	CMPQ R14, $0x40
-	JLT  rest8
+	JLT  rest
 
-quad6:
+quad:
 	VPXORD          (CX), Z16, Z0
-	VBROADCASTI32X4 (R8), Z13
-	VPXORD          Z13, Z16, Z24
+	VBROADCASTI32X4 (R8), Z24
+	VPXORD          Z16, Z24, Z24
 	VBROADCASTI32X4 (DI), Z13
 	VPXORD          Z13, Z0, Z0
 	VBROADCASTI32X4 16(DI), Z13
@@ -3131,7 +3129,7 @@ quad6:
 	VBROADCASTI32X4 144(DI), Z13
 	VAESDEC         Z13, Z0, Z0
 	CMPQ            SI, $0x0a
-	JE              lastRound10
+	JE              lastRound3
 	VBROADCASTI32X4 160(DI), Z13
 	VAESDEC         Z13, Z0, Z0
 	VBROADCASTI32X4 176(DI), Z13
@@ -3141,7 +3139,7 @@ quad6:
 	VBROADCASTI32X4 208(DI), Z13
 	VAESDEC         Z13, Z0, Z0
 
-lastRound10:
+lastRound3:
 	VAESDECLAST Z24, Z0, Z0
 	VMOVDQU64   Z0, (AX)
 	VPSRLQ      $0x3c, Z16, Z8
@@ -3154,11 +3152,11 @@ lastRound10:
 	ADDQ        $+64, AX
 	SUBQ        $+64, R14
 	CMPQ        R14, $0x40
-	JGE         quad6
+	JGE         quad
 
-rest8:
+rest:
 	TESTQ           R14, R14
-	JZ              end7
+	JZ              unitDone
 	MOVQ            R14, R15
 	SHRQ            $0x03, R15
 	MOVQ            $-1, BP
@@ -3166,8 +3164,8 @@ rest8:
 	KMOVB           BP, K1
 	VMOVDQU64.Z     (CX), K1, Z0
 	VPXORD          Z16, Z0, Z0
-	VBROADCASTI32X4 (R8), Z13
-	VPXORD          Z13, Z16, Z24
+	VBROADCASTI32X4 (R8), Z24
+	VPXORD          Z16, Z24, Z24
 	VBROADCASTI32X4 (DI), Z13
 	VPXORD          Z13, Z0, Z0
 	VBROADCASTI32X4 16(DI), Z13
@@ -3189,7 +3187,7 @@ rest8:
 	VBROADCASTI32X4 144(DI), Z13
 	VAESDEC         Z13, Z0, Z0
 	CMPQ            SI, $0x0a
-	JE              lastRound11
+	JE              lastRound4
 	VBROADCASTI32X4 160(DI), Z13
 	VAESDEC         Z13, Z0, Z0
 	VBROADCASTI32X4 176(DI), Z13
@@ -3199,17 +3197,17 @@ rest8:
 	VBROADCASTI32X4 208(DI), Z13
 	VAESDEC         Z13, Z0, Z0
 
-lastRound11:
+lastRound4:
 	VAESDECLAST Z24, Z0, Z0
 	VMOVDQU64   Z0, K1, (AX)
 	ADDQ        R14, CX
 	ADDQ        R14, AX
 
-end7:
+unitDone:
 	ADDQ  $0x10, R13
 	DECQ  R11
-	JNZ   nextUnit2
+	JNZ   nextUnit
 	TESTQ DX, DX
-	JNZ   nextBatch1
+	JNZ   nextBatch
 	VZEROUPPER
 	RET
