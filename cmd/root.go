@@ -83,6 +83,7 @@ func commands(a *app) []*cobra.Command {
 		newInspect(a),
 		newSetup(a),
 		newKey(a),
+		newBench(a),
 		newCompletion(a),
 		newMan(a),
 		newVersion(a),

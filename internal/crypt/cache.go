@@ -21,6 +21,8 @@ type Cache struct {
 	limit int
 	ready map[keySpec]*prepared
 	used  prepared // head of a ring, the entry used last first
+
+	hits, misses uint64
 }
 
 // keyed is what the ciphers of contents and names have in common. init replaces
@@ -62,6 +64,7 @@ func (c *Cache) get(s *keySpec, create newKeyed) (*prepared, error) {
 	c.mu.Lock()
 	p := c.ready[*s]
 	if p != nil {
+		c.hits++
 		p.refs++
 		c.unlink(p)
 		c.link(p)
@@ -75,6 +78,7 @@ func (c *Cache) get(s *keySpec, create newKeyed) (*prepared, error) {
 		}
 		return p, nil
 	}
+	c.misses++
 	p, err := c.slot(s, create)
 	if err != nil {
 		c.mu.Unlock()
@@ -182,6 +186,13 @@ func (c *Cache) Len() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.ready)
+}
+
+// Stats is how often a cipher was asked for that was there, and was not.
+func (c *Cache) Stats() (hits, misses uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.hits, c.misses
 }
 
 func (c *Cache) link(p *prepared) {

@@ -250,3 +250,15 @@ func TestCacheMissDoesNotAllocate(t *testing.T) {
 	}
 	crypttest.NoAllocs(t, "a new nonce", next)
 }
+
+func TestCacheStats(t *testing.T) {
+	k := randomKey(t)
+	cache := NewCache(2)
+	defer cache.Close()
+	for _, n := range []uint64{1, 1, 2, 1, 3, 3, 2} { // 3 takes the place of 2
+		encrypted(t, cache, k, xtsContext(k, n))
+	}
+	if hits, misses := cache.Stats(); hits != 3 || misses != 4 {
+		t.Errorf("%d hits, %d misses", hits, misses)
+	}
+}
