@@ -62,7 +62,7 @@ func finishEdit(tx *txn.Tx) (Outcome, error) {
 	if tx.Finished() {
 		return finishEnd(tx)
 	}
-	err := tx.Recover(nil)
+	err := tx.Recover()
 	if errors.Is(err, txn.ErrNeverBegun) {
 		return NeverBegun, tx.Wipe()
 	}

@@ -1,12 +1,10 @@
 package convert
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 
 	"fsenc/internal/crypt"
-	"fsenc/internal/crypt/policy"
 	"fsenc/internal/image"
 	"fsenc/internal/image/probe"
 	"fsenc/internal/store"
@@ -52,7 +50,7 @@ func Open(home, log store.Store) (*Interrupted, Outcome, error) {
 	if err != nil {
 		return nil, 0, fmt.Errorf("%w: %w", txn.ErrLogDamaged, err)
 	}
-	err = tx.Recover(nil)
+	err = tx.Recover()
 	if errors.Is(err, txn.ErrNeverBegun) {
 		return nil, NeverBegun, tx.Wipe()
 	}
@@ -101,7 +99,7 @@ func (i *Interrupted) Resume(keys *crypt.Keyring) (*Conversion, error) {
 		}
 	}
 	c := newConversion(i.tx, i.fs, i.plan, keys, i.pos)
-	if err := i.tx.Recover(c.complete); err != nil {
+	if err := i.tx.Recover(); err != nil {
 		return nil, recoverError(err)
 	}
 	return c, nil
@@ -136,72 +134,8 @@ func recoverError(err error) error {
 
 // finishEnd is for a log whose last commit clears the mark.
 func finishEnd(tx *txn.Tx) (Outcome, error) {
-	if err := tx.Recover(nil); err != nil {
+	if err := tx.Recover(); err != nil {
 		return 0, recoverError(err)
 	}
 	return Applied, tx.Wipe()
-}
-
-// Tag of a rewritten run, by offset: 0 u64 inode, 8 u64 lblk, 16 u32 inFile,
-// 20 u8 and 21 u8 one more than the index of the old and the new policy (0:
-// plaintext), 24 nonce of the old and 40 nonce of the new context.
-func (c *Conversion) tag(r *run) txn.Tag {
-	var t txn.Tag
-	binary.LittleEndian.PutUint64(t[0:], uint64(r.ino))
-	binary.LittleEndian.PutUint64(t[8:], uint64(r.lblk))
-	binary.LittleEndian.PutUint32(t[16:], uint32(r.inFile))
-	for i, f := range []form{r.from, r.to} {
-		if f == nil {
-			continue
-		}
-		for k, p := range c.policies {
-			if p == f.Policy {
-				t[20+i] = byte(k + 1)
-			}
-		}
-		copy(t[24+16*i:], f.Nonce[:])
-	}
-	return t
-}
-
-func (c *Conversion) runOf(t txn.Tag) (*run, error) {
-	r := &run{
-		ino:    image.Ino(binary.LittleEndian.Uint64(t[0:])),
-		lblk:   image.Lblk(binary.LittleEndian.Uint64(t[8:])),
-		inFile: int(binary.LittleEndian.Uint32(t[16:])),
-	}
-	for i, f := range []*form{&r.from, &r.to} {
-		k := int(t[20+i])
-		if k > len(c.policies) {
-			return nil, fmt.Errorf("%w: tag of inode %d", txn.ErrLogDamaged, r.ino)
-		}
-		if k > 0 {
-			*f = &policy.Context{Policy: c.policies[k-1], Nonce: policy.Nonce(t[24+16*i:][:16])}
-		}
-	}
-	return r, nil
-}
-
-// complete computes the new contents of sectors that a crash left old. The
-// range as it is goes through the ciphers whole; with a mode that allows it
-// (see method) what comes out for an old sector does not depend on the others,
-// and what comes out for a new one is dropped.
-func (c *Conversion) complete(t *txn.Torn) error {
-	r, err := c.runOf(t.Tag)
-	if err != nil {
-		return err
-	}
-	if r.inFile > len(t.Cur) || len(t.Cur)%c.vol.BlockSize != 0 {
-		return fmt.Errorf("%w: tag of inode %d", txn.ErrLogDamaged, r.ino)
-	}
-	r.buf = append([]byte(nil), t.Cur...)
-	if err := c.recodeRun(r); err != nil {
-		return fmt.Errorf("inode %d: %w", r.ino, err)
-	}
-	for i, old := range t.Old {
-		if old {
-			copy(t.Cur[i*txn.SectorSize:][:txn.SectorSize], r.buf[i*txn.SectorSize:])
-		}
-	}
-	return nil
 }

@@ -46,7 +46,6 @@ type Conversion struct {
 
 	pos    position
 	limits limits
-	arena  []byte
 	bytes  int64
 	report func(Progress)
 }
@@ -110,13 +109,15 @@ func begin(home, log store.Store, h txn.Header, plan []byte) (*txn.Tx, image.FS,
 
 func newConversion(tx *txn.Tx, fs image.FS, p *Plan, keys *crypt.Keyring, pos position) *Conversion {
 	sb := fs.Super()
-	return &Conversion{
+	c := &Conversion{
 		tx: tx, fs: fs, sb: sb, keys: keys, plan: p, pos: pos,
 		vol:    crypt.Volume{UUID: sb.UUID, BlockSize: sb.BlockSize},
 		nonces: nonces{p.Seed}, policies: p.AllPolicies(),
 		limits: defaultLimits,
 		report: func(Progress) {},
 	}
+	tx.SetTransform(c.recode)
+	return c
 }
 
 // Plan is what is being done.
@@ -186,20 +187,16 @@ func (c *Conversion) tell(d Direction) {
 
 // batch stages as much as fits and commits it.
 func (c *Conversion) batch(d Direction) error {
-	b := c.newBatch()
+	b := &batch{}
 	pos := c.pos
-	for !b.full() && c.tx.StagedBytes() < c.limits.staged && !c.atEnd(d) {
+	for !c.full(b) && c.tx.StagedBytes() < c.limits.staged && !c.atEnd(d) {
 		if err := c.step(d, b); err != nil {
 			c.tx.Discard()
 			c.pos = pos
 			return err
 		}
 	}
-	if err := c.transform(b); err != nil {
-		c.tx.Discard()
-		c.pos = pos
-		return err
-	}
+	c.bytes += b.bytes
 	if err := c.fs.Flush(); err != nil {
 		return err
 	}

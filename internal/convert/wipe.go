@@ -12,6 +12,9 @@ import (
 // does not use. Everything is committed by now, so this goes straight to the
 // image; a crash in the middle leaves the mark, and wiping starts anew.
 func (c *Conversion) wipe(ctx context.Context) error {
+	if err := c.tx.Checkpoint(); err != nil {
+		return err
+	}
 	bs := int64(c.sb.BlockSize)
 	for _, it := range c.plan.items {
 		if it.kind != image.TypeRegular {

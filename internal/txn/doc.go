@@ -3,8 +3,10 @@
 //
 // A Tx lies over the home store, the image. What is written to it stays in
 // memory; Commit writes it to the log, makes the log durable, and only then
-// writes it home. Whatever a power cut leaves, Open and Recover bring home to
-// the state of the last commit. The log is a second store, beside the image.
+// writes it home. Home itself is synced after several commits, an epoch: until
+// then their records stay in the log. Whatever a power cut leaves, Open and
+// Recover bring home to the state of the last commit by replaying the epoch.
+// The log is a second store, beside the image.
 //
 // # Two kinds of change
 //
@@ -12,10 +14,11 @@
 // bytes and never with its neighbours: the log of an encryption must not hold
 // the plaintext of inodes that merely share a block with a changed one.
 //
-// File contents are staged with Rewrite: a range whose new bytes can be
-// computed from the old ones by the caller. With Checksum the log keeps only a
+// File contents are staged with Rewrite: a range whose new bytes the caller's
+// Transform computes from the old ones. They pass through memory piece by
+// piece, on all cores, so a commit may cover much. With Checksum the log keeps only a
 // checksum of each old 512-byte sector; after a crash a sector that still has
-// it is old, any other is new, and the caller computes what is missing. That
+// it is old, any other is new, and the transform computes what is missing. That
 // needs a transformation in which every sector of a torn data unit can be
 // computed on its own (XTS), and spares writing the data twice. With Journal
 // the new bytes themselves are logged, which any transformation can use.
@@ -30,11 +33,11 @@
 //	12288  plan, as the caller gave it to Create
 //	...    records, from the next multiple of 4096
 //
-// A state page names the record of its commit and holds the caller's position.
-// State page and record are written together and synced once: the commit
-// exists if the record's checksum holds. A record is placed where it does not
-// overwrite the one before it, so that a torn commit leaves its predecessor,
-// which home already carries and which may be replayed any number of times.
+// A state page names the epoch up to the record of its commit and holds the
+// caller's position. State page and record are written together and synced
+// once: the commit exists if the checksums of the epoch hold. The first record
+// of an epoch does not overwrite the epoch before, so that a torn commit leaves
+// its predecessor, which may be replayed any number of times.
 //
 // # The mark
 //

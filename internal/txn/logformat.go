@@ -115,9 +115,9 @@ type state struct {
 	seq      uint64
 	stage    stage
 	position []byte
-	recOff   int64 // 0: no record
-	recLen   int64
-	recSum   uint64
+	epochOff int64 // the records since the last sync of home
+	epochLen int64 // 0: none
+	epochSum uint64
 }
 
 // stage tells which commit a state page belongs to.
@@ -137,9 +137,9 @@ const (
 //	24  8  sequence
 //	32  4  stage
 //	36  4  length of the position
-//	40  8  offset of the record
-//	48  8  length of the record
-//	56  8  checksum of the record
+//	40  8  offset of the epoch's first record
+//	48  8  length of the epoch up to this commit
+//	56  8  checksum of its headers
 //	64     position
 //	4088 8 checksum of bytes 0 to 4087
 func (s *state) encode(id [16]byte) []byte {
@@ -149,9 +149,9 @@ func (s *state) encode(id [16]byte) []byte {
 	le.PutUint64(b[24:], s.seq)
 	le.PutUint32(b[32:], uint32(s.stage))
 	le.PutUint32(b[36:], uint32(len(s.position)))
-	le.PutUint64(b[40:], uint64(s.recOff))
-	le.PutUint64(b[48:], uint64(s.recLen))
-	le.PutUint64(b[56:], s.recSum)
+	le.PutUint64(b[40:], uint64(s.epochOff))
+	le.PutUint64(b[48:], uint64(s.epochLen))
+	le.PutUint64(b[56:], s.epochSum)
 	copy(b[64:], s.position)
 	le.PutUint64(b[pageSize-8:], xxhash.Sum64(b[:pageSize-8]))
 	return b
@@ -170,8 +170,8 @@ func decodeState(b []byte, id [16]byte) (state, bool) {
 	s.seq = le.Uint64(b[24:])
 	s.stage = stage(le.Uint32(b[32:]))
 	s.position = append([]byte(nil), b[64:64+n]...)
-	s.recOff = int64(le.Uint64(b[40:]))
-	s.recLen = int64(le.Uint64(b[48:]))
-	s.recSum = le.Uint64(b[56:])
+	s.epochOff = int64(le.Uint64(b[40:]))
+	s.epochLen = int64(le.Uint64(b[48:]))
+	s.epochSum = le.Uint64(b[56:])
 	return s, true
 }

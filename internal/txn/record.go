@@ -22,29 +22,33 @@ const (
 	Checksum Method = iota
 	// Journal logs the new bytes.
 	Journal
+	// None logs nothing: for a copy that is dropped when something fails.
+	None
 )
 
 // String returns the word of --resilience.
 func (m Method) String() string {
-	if m == Journal {
-		return "journal"
-	}
-	return "checksum"
+	return [...]string{"checksum", "journal", "none"}[min(m, None)]
 }
 
-// Tag tells the caller at recovery what a rewritten range is and how its new
-// bytes are computed. txn does not look into it.
+// Tag tells a Transform what a rewritten range is. txn does not look into it.
 type Tag [56]byte
 
-// Rewrite is a range of file contents with its new bytes.
+// Rewrite is a range of file contents that a Transform gives new bytes.
 type Rewrite struct {
-	Off  int64
-	New  []byte // a multiple of SectorSize; written home as it is by Commit
-	Sums []byte // Sums of the old bytes, for Checksum; not used by Journal
-	Tag  Tag
+	Off int64
+	Len int // a multiple of SectorSize, at most MaxRewrite
+	Tag Tag
 }
 
-// Sums appends to dst the checksum of each sector of old.
+// MaxRewrite bounds the length of a Rewrite in bytes.
+const MaxRewrite = 1 << 20
+
+// Transform turns the old bytes of a range into the new ones, in place. It is
+// called from several goroutines, and again during recovery.
+type Transform func(tag Tag, b []byte) error
+
+// Sums appends to dst the checksum of each sector of old, 8 bytes each.
 func Sums(dst, old []byte) []byte {
 	for ; len(old) > 0; old = old[SectorSize:] {
 		dst = le.AppendUint64(dst, xxhash.Sum64(old[:SectorSize]))
@@ -52,41 +56,47 @@ func Sums(dst, old []byte) []byte {
 	return dst
 }
 
-// A record is a sequence of entries. Each has a header of 72 bytes: u32 kind,
-// u32 length of the range, u64 offset, and the tag; then follow:
+// A record is a sequence of entries. Each has a header of 80 bytes: u32 kind,
+// u32 length of the range, u64 offset, u64 checksum of the body, and the tag.
+// Then follows the body:
 //
 //	entryData     the new bytes
 //	entryGuarded  the old bytes and the new bytes
 //	entrySums     8 bytes for each sector of the range
+//
+// The records between two syncs of home lie one behind the other and are one
+// epoch; its checksum is over the headers.
 const (
 	entryData    = 1
 	entryGuarded = 2
 	entrySums    = 3
 
-	entryHeaderLen = 16 + len(Tag{})
-	maxEntryLen    = 64 << 20
+	entryHeaderLen = 24 + len(Tag{})
 )
 
 type entryHeader struct {
 	kind uint32
 	size uint32
 	off  int64
+	sum  uint64
 	tag  Tag
 }
 
-func (e *entryHeader) encode(b *[entryHeaderLen]byte) {
-	le.PutUint32(b[0:], e.kind)
-	le.PutUint32(b[4:], e.size)
-	le.PutUint64(b[8:], uint64(e.off))
-	copy(b[16:], e.tag[:])
+func (e *entryHeader) append(b []byte) []byte {
+	b = le.AppendUint32(b, e.kind)
+	b = le.AppendUint32(b, e.size)
+	b = le.AppendUint64(b, uint64(e.off))
+	b = le.AppendUint64(b, e.sum)
+	return append(b, e.tag[:]...)
 }
 
-func decodeEntryHeader(b *[entryHeaderLen]byte) entryHeader {
+func decodeEntryHeader(b []byte) entryHeader {
 	return entryHeader{
 		kind: le.Uint32(b[0:]),
 		size: le.Uint32(b[4:]),
 		off:  int64(le.Uint64(b[8:])),
-		tag:  Tag(b[16:]),
+		sum:  le.Uint64(b[16:]),
+		tag:  Tag(b[24:]),
 	}
 }
 
@@ -100,88 +110,72 @@ func (e *entryHeader) bodyLen() int64 {
 	return int64(e.size)
 }
 
-// recordWriter writes a record to the log from a given offset on.
-type recordWriter struct {
-	w   *bufio.Writer
-	sum *xxhash.Digest
-	n   int64
-}
-
-func newRecordWriter(log store.Store, off int64) *recordWriter {
-	d := xxhash.New()
-	return &recordWriter{w: bufio.NewWriterSize(io.NewOffsetWriter(log, off), 1<<20), sum: d}
-}
-
-func (r *recordWriter) write(b []byte) error {
-	r.sum.Write(b)
-	r.n += int64(len(b))
-	_, err := r.w.Write(b)
-	return err
-}
-
-func (r *recordWriter) entry(e entryHeader, bodies ...[]byte) error {
-	var b [entryHeaderLen]byte
-	e.encode(&b)
-	if err := r.write(b[:]); err != nil {
-		return err
-	}
-	for _, body := range bodies {
-		if err := r.write(body); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// recordReader reads the entries of a record.
-type recordReader struct {
+// epochReader reads the entries of the records in an epoch.
+type epochReader struct {
 	r    *bufio.Reader
 	left int64
+	home int64 // size of the image
+	body []byte
+	sum  *xxhash.Digest // of the headers so far
 }
 
-func newRecordReader(log store.Store, s *state) *recordReader {
-	return &recordReader{bufio.NewReaderSize(io.NewSectionReader(log, s.recOff, s.recLen), 1<<20), s.recLen}
+func newEpochReader(log store.Store, s *state, home int64) *epochReader {
+	r := bufio.NewReaderSize(io.NewSectionReader(log, s.epochOff, s.epochLen), 1<<20)
+	return &epochReader{r: r, left: s.epochLen, home: home, sum: xxhash.New()}
 }
 
-// next returns the next entry and its body, io.EOF after the last.
-func (r *recordReader) next(home int64) (entryHeader, []byte, error) {
+// next returns the next entry and its body, which is valid until the next
+// call; io.EOF after the last.
+func (r *epochReader) next() (entryHeader, []byte, error) {
 	if r.left == 0 {
 		return entryHeader{}, nil, io.EOF
 	}
-	var b [entryHeaderLen]byte
-	if r.left < int64(entryHeaderLen) {
+	b := make([]byte, entryHeaderLen)
+	if r.left < int64(len(b)) {
 		return entryHeader{}, nil, fmt.Errorf("%w: record cut short", ErrLogDamaged)
 	}
-	if _, err := io.ReadFull(r.r, b[:]); err != nil {
+	if _, err := io.ReadFull(r.r, b); err != nil {
 		return entryHeader{}, nil, err
 	}
-	e := decodeEntryHeader(&b)
-	r.left -= int64(entryHeaderLen)
-	if e.kind < entryData || e.kind > entrySums || e.size > maxEntryLen || e.bodyLen() > r.left ||
-		e.off < 0 || e.off > home-int64(e.size) {
+	r.sum.Write(b)
+	e := decodeEntryHeader(b)
+	r.left -= int64(len(b))
+	if e.kind < entryData || e.kind > entrySums || e.size > MaxRewrite || e.bodyLen() > r.left ||
+		e.off < 0 || e.off > r.home-int64(e.size) {
 		return entryHeader{}, nil, fmt.Errorf("%w: record entry", ErrLogDamaged)
 	}
-	body := make([]byte, e.bodyLen())
-	if _, err := io.ReadFull(r.r, body); err != nil {
+	if int64(cap(r.body)) < e.bodyLen() {
+		r.body = make([]byte, e.bodyLen())
+	}
+	r.body = r.body[:e.bodyLen()]
+	if _, err := io.ReadFull(r.r, r.body); err != nil {
 		return entryHeader{}, nil, err
 	}
-	r.left -= int64(len(body))
-	return e, body, nil
+	if xxhash.Sum64(r.body) != e.sum {
+		return entryHeader{}, nil, fmt.Errorf("%w: record body", ErrLogDamaged)
+	}
+	r.left -= int64(len(r.body))
+	return e, r.body, nil
 }
 
-// verifyRecord reports whether the record that s names is whole.
-func verifyRecord(log store.Store, s *state) bool {
-	if s.recLen == 0 {
+// verifyEpoch reports whether the epoch that s names is whole.
+func verifyEpoch(log store.Store, s *state, home int64) bool {
+	if s.epochLen == 0 {
 		return true
 	}
-	if s.recOff < planOff || s.recLen < 0 || s.recOff > log.Size()-s.recLen {
+	if s.epochOff < planOff || s.epochLen < 0 || s.epochOff > log.Size()-s.epochLen {
 		return false
 	}
-	d := xxhash.New()
-	if _, err := io.Copy(d, io.NewSectionReader(log, s.recOff, s.recLen)); err != nil {
-		return false
+	r := newEpochReader(log, s, home)
+	for {
+		_, _, err := r.next()
+		if err == io.EOF {
+			return r.sum.Sum64() == s.epochSum
+		}
+		if err != nil {
+			return false
+		}
 	}
-	return d.Sum64() == s.recSum
 }
 
 // guardHolds reports whether each sector of home's [off, off+len(old)) equals

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -50,7 +51,7 @@ func Open(home, log store.Store) (*Tx, error) {
 	return t, t.findState()
 }
 
-// findState picks the newest state page whose record is whole.
+// findState picks the newest state page whose epoch is whole.
 func (t *Tx) findState() error {
 	var found []state
 	for i := range int64(2) {
@@ -58,7 +59,7 @@ func (t *Tx) findState() error {
 		if _, err := t.log.ReadAt(b, stateOff+i*pageSize); err != nil {
 			return fmt.Errorf("read log state: %w", err)
 		}
-		if s, ok := decodeState(b, t.head.ID); ok && verifyRecord(t.log, &s) {
+		if s, ok := decodeState(b, t.head.ID); ok && verifyEpoch(t.log, &s, t.home.Size()) {
 			found = append(found, s)
 		}
 	}
@@ -72,71 +73,73 @@ func (t *Tx) findState() error {
 	return nil
 }
 
-// Torn is a rewritten range as a crash left it.
-type Torn struct {
-	Off int64
-	Cur []byte // what the range holds now: Recover's callback completes it
-	Old []bool // for each sector: it still has its old contents
-	Tag Tag
-}
-
-// Recover brings home to the state of the last commit. complete turns the old
-// sectors of a range into new ones, in place; it is only called where there
-// are any, and only for the Checksum method. With a nil complete such ranges
-// stay as they are, and Recover has to be called again; everything else,
+// Recover brings home to the state of the last commit. The transform completes
+// ranges that a crash left partly old: it gets the range as it is, and what it
+// makes of the old sectors is taken. With a nil transform such ranges stay as
+// they are, and Recover has to be called again with one; everything else,
 // metadata above all, is in the state of the last commit already.
-func (t *Tx) Recover(complete func(*Torn) error) error {
-	if t.state.recLen == 0 {
+func (t *Tx) Recover() error {
+	if t.state.epochLen == 0 {
 		return nil
 	}
 	ours, err := t.imageIsOurs()
 	if err != nil || !ours {
 		return err
 	}
-	r := newRecordReader(t.log, &t.state)
+	r := newEpochReader(t.log, &t.state, t.home.Size())
 	for {
-		e, body, err := r.next(t.home.Size())
+		e, body, err := r.next()
 		if err == io.EOF {
-			return t.home.Sync()
+			break
 		}
 		if err != nil {
 			return fmt.Errorf("read log record: %w", err)
 		}
-		if err := t.replay(e, body, complete); err != nil {
+		if err := t.replay(e, body); err != nil {
 			return fmt.Errorf("replay log record: %w", err)
 		}
 	}
+	t.last = t.state
+	return t.home.Sync()
 }
 
-func (t *Tx) replay(e entryHeader, body []byte, complete func(*Torn) error) error {
+func (t *Tx) replay(e entryHeader, body []byte) error {
 	switch e.kind {
 	case entryGuarded:
 		body = body[e.size:]
 	case entrySums:
-		return t.replaySums(e, body, complete)
+		return t.replaySums(e, body)
 	}
 	_, err := t.home.WriteAt(body, e.off)
 	return err
 }
 
-func (t *Tx) replaySums(e entryHeader, sums []byte, complete func(*Torn) error) error {
-	torn := Torn{Off: e.off, Cur: make([]byte, e.size), Old: make([]bool, e.size/SectorSize), Tag: e.tag}
-	if _, err := t.home.ReadAt(torn.Cur, e.off); err != nil {
+// replaySums completes a range. A sector that still has its old checksum is
+// old, any other is new.
+func (t *Tx) replaySums(e entryHeader, sums []byte) error {
+	cur := make([]byte, e.size)
+	if _, err := t.home.ReadAt(cur, e.off); err != nil {
 		return err
 	}
-	cur := Sums(nil, torn.Cur)
+	now := Sums(nil, cur)
+	isOld := func(i int) bool { return bytes.Equal(now[i*8:][:8], sums[i*8:][:8]) }
 	some := false
-	for i := range torn.Old {
-		torn.Old[i] = bytes.Equal(cur[i*8:][:8], sums[i*8:][:8])
-		some = some || torn.Old[i]
+	for i := range len(now) / 8 {
+		some = some || isOld(i)
 	}
-	if !some || complete == nil {
+	if !some || t.transform == nil {
 		return nil
 	}
-	if err := complete(&torn); err != nil {
+	new := slices.Clone(cur)
+	if err := t.transform(e.tag, new); err != nil {
 		return err
 	}
-	_, err := t.home.WriteAt(torn.Cur, e.off)
+	for i := range len(now) / 8 {
+		if isOld(i) {
+			copy(cur[i*SectorSize:][:SectorSize], new[i*SectorSize:])
+		}
+	}
+	_, err := t.home.WriteAt(cur, e.off)
 	return err
 }
 
@@ -165,9 +168,9 @@ func (t *Tx) imageIsOurs() (bool, error) {
 }
 
 func (t *Tx) guardsHold() (bool, error) {
-	r := newRecordReader(t.log, &t.state)
+	r := newEpochReader(t.log, &t.state, t.home.Size())
 	for {
-		e, body, err := r.next(t.home.Size())
+		e, body, err := r.next()
 		if err == io.EOF {
 			return true, nil
 		}

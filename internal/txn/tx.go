@@ -1,11 +1,12 @@
 package txn
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+
+	"github.com/cespare/xxhash/v2"
 
 	"fsenc/internal/store"
 )
@@ -20,15 +21,20 @@ var ErrUnfinished = errors.New("interrupted after writing began")
 // several while nothing is edited.
 type Tx struct {
 	home store.Store
-	log  store.Store
+	log  store.Store // nil for Method None
 	head Header
 	plan []byte
 
-	over     *overlay
-	rewrites []Rewrite
-	state    state // of the last commit
-	recBase  int64 // where records begin
-	broken   error // set once a commit failed: nothing may be written after it
+	transform Transform
+	over      *overlay
+	rewrites  []Rewrite
+	state     state // of the last commit
+	recBase   int64 // where records begin
+
+	epoch    *xxhash.Digest // over the headers of the epoch, nil before its first
+	last     state          // of the last commit of the epoch before
+	unsynced int64          // bytes written home since its last sync
+	broken   error          // set once a commit failed: nothing may be written after it
 }
 
 // Create records header and plan in log, durably, and leaves home alone.
@@ -83,7 +89,7 @@ func (t *Tx) WriteAt(p []byte, off int64) (int, error) { return t.over.writeAt(p
 // Size is that of home.
 func (t *Tx) Size() int64 { return t.home.Size() }
 
-// Sync does nothing: what is staged becomes durable with Commit.
+// Sync does nothing: what is staged becomes durable by way of Commit.
 func (t *Tx) Sync() error { return nil }
 
 // Zero stages zeros.
@@ -99,8 +105,12 @@ func (t *Tx) Zero(off, n int64) error {
 	return nil
 }
 
-// Rewrite stages file contents. The range must not overlap staged metadata.
-// New is kept until the commit.
+// SetTransform says what gives rewritten ranges their new bytes.
+func (t *Tx) SetTransform(f Transform) { t.transform = f }
+
+// Rewrite stages file contents: home's bytes of the range at the commit become
+// what the transform makes of them. The range must not overlap others, nor
+// staged metadata.
 func (t *Tx) Rewrite(r Rewrite) { t.rewrites = append(t.rewrites, r) }
 
 // StagedBytes is the memory that staged metadata takes.
@@ -112,7 +122,8 @@ func (t *Tx) Discard() {
 	t.rewrites = nil
 }
 
-// Begin commits the change that sets the mark.
+// Begin commits the change that sets the mark. After it and after End home is
+// durable; after Commit it is what recovery would make of it.
 func (t *Tx) Begin(position []byte) error { return t.commit(stageBegun, position) }
 
 // Commit makes everything staged durable, whole or not at all, with position.
@@ -128,135 +139,77 @@ func (t *Tx) commit(to stage, position []byte) error {
 	if len(position) > maxPosition {
 		panic("txn: position too long")
 	}
-	slices.SortFunc(t.rewrites, func(a, b Rewrite) int { return cmp.Compare(a.Off, b.Off) })
-	next := state{seq: t.state.seq + 1, stage: to, position: slices.Clone(position)}
-	// Home is untouched so far: after a crash in here the last commit stands.
-	if err := t.writeLog(&next); err != nil {
-		t.broken = fmt.Errorf("%w: write log: %w", ErrUnfinished, err)
-		return t.broken
-	}
-	t.state = next
-	// From here on recovery replays the record; a second time changes nothing.
-	if err := t.writeHome(); err != nil {
-		t.broken = fmt.Errorf("%w: write image: %w", ErrUnfinished, err)
+	if err := t.tryCommit(to, position); err != nil {
+		t.broken = fmt.Errorf("%w: %w", ErrUnfinished, err)
 		return t.broken
 	}
 	t.Discard()
 	return nil
 }
 
-// writeLog writes record and state page and syncs once: the commit point.
-func (t *Tx) writeLog(next *state) error {
-	guarded := next.stage != stageWorking
-	next.recOff = t.place(t.recordLen(guarded))
-	w := newRecordWriter(t.log, next.recOff)
-	if err := t.writeEntries(w, guarded); err != nil {
-		return err
-	}
-	if err := w.w.Flush(); err != nil {
-		return err
-	}
-	next.recLen, next.recSum = w.n, w.sum.Sum64()
-	if _, err := t.log.WriteAt(next.encode(t.head.ID), stateOff+int64(next.seq%2)*pageSize); err != nil {
-		return err
-	}
-	return t.log.Sync()
-}
-
-// place returns where a record of n bytes can lie without touching the record
-// of the last commit, which must survive until the new one is whole.
-func (t *Tx) place(n int64) int64 {
-	last := t.state
-	if last.recLen == 0 || t.recBase+n <= last.recOff {
-		return t.recBase
-	}
-	return roundUp(last.recOff+last.recLen, pageSize)
-}
-
-func (t *Tx) writeEntries(w *recordWriter, guarded bool) error {
-	for _, s := range t.over.spans() {
-		e := entryHeader{kind: entryData, size: uint32(len(s.data)), off: s.off}
-		if !guarded {
-			if err := w.entry(e, s.data); err != nil {
-				return err
-			}
-			continue
-		}
-		old := make([]byte, len(s.data))
-		if _, err := t.home.ReadAt(old, s.off); err != nil {
-			return err
-		}
-		e.kind = entryGuarded
-		if err := w.entry(e, old, s.data); err != nil {
+func (t *Tx) tryCommit(to stage, position []byte) error {
+	guarded := to != stageWorking
+	if guarded {
+		// Its old bytes are those of home, and it is an epoch of its own.
+		if err := t.checkpoint(); err != nil {
 			return err
 		}
 	}
-	for _, r := range t.rewrites {
-		e := entryHeader{kind: entryData, size: uint32(len(r.New)), off: r.Off, tag: r.Tag}
-		body := r.New
-		if t.head.Method == Checksum {
-			e.kind, body = entrySums, r.Sums
+	j := t.newJob(guarded)
+	next := state{seq: t.state.seq + 1, stage: to, position: slices.Clone(position)}
+	if t.log != nil {
+		// Home is untouched so far: after a crash in here the last commit stands.
+		if err := t.writeLog(j, &next); err != nil {
+			return fmt.Errorf("write log: %w", err)
 		}
-		if err := w.entry(e, body); err != nil {
-			return err
-		}
+	}
+	t.state = next
+	// From here on recovery replays the record; a second time changes nothing.
+	if err := t.writeHome(j); err != nil {
+		return fmt.Errorf("write image: %w", err)
+	}
+	if guarded || t.unsynced >= maxUnsynced || t.state.epochLen >= maxEpoch {
+		return t.checkpoint()
 	}
 	return nil
 }
 
-// recordLen is the exact length of the record that writeEntries will write.
-func (t *Tx) recordLen(guarded bool) int64 {
-	var n int64
-	for _, s := range t.over.spans() {
-		n += int64(entryHeaderLen) + int64(len(s.data))
-		if guarded {
-			n += int64(len(s.data))
-		}
+// What may be written between two syncs of home, in bytes: to home, and to the
+// log. After a crash recovery looks at that much.
+const (
+	maxUnsynced = 256 << 20
+	maxEpoch    = 64 << 20
+)
+
+// Checkpoint makes home durable as of the last commit.
+func (t *Tx) Checkpoint() error {
+	if t.broken != nil {
+		return t.broken
 	}
-	for _, r := range t.rewrites {
-		n += int64(entryHeaderLen)
-		if t.head.Method == Checksum {
-			n += int64(len(r.Sums))
-		} else {
-			n += int64(len(r.New))
-		}
+	if err := t.checkpoint(); err != nil {
+		t.broken = fmt.Errorf("%w: %w", ErrUnfinished, err)
 	}
-	return n
+	return t.broken
 }
 
-// writeHome writes what is staged to its place, neighbours in one write, and
-// syncs.
-func (t *Tx) writeHome() error {
-	for _, s := range t.over.spans() {
-		if _, err := t.home.WriteAt(s.data, s.off); err != nil {
-			return err
-		}
+// checkpoint syncs home, and the epoch ends.
+func (t *Tx) checkpoint() error {
+	if t.epoch == nil && t.unsynced == 0 {
+		return nil
 	}
-	for i := 0; i < len(t.rewrites); {
-		r := t.rewrites[i]
-		buf := r.New
-		for i++; i < len(t.rewrites); i++ {
-			n := t.rewrites[i]
-			if n.Off != r.Off+int64(len(buf)) || !follows(buf, n.New) {
-				break
-			}
-			buf = buf[:len(buf)+len(n.New)]
-		}
-		if _, err := t.home.WriteAt(buf, r.Off); err != nil {
-			return err
-		}
+	if err := t.home.Sync(); err != nil {
+		return fmt.Errorf("sync image: %w", err)
 	}
-	return t.home.Sync()
-}
-
-// follows reports whether b lies in memory right behind a, in a's capacity.
-func follows(a, b []byte) bool {
-	return len(b) > 0 && cap(a)-len(a) >= len(b) && &a[:len(a)+1][len(a)] == &b[0]
+	t.last, t.epoch, t.unsynced = t.state, nil, 0
+	return nil
 }
 
 // Wipe overwrites the log after End, or of a transaction that never began: all
 // of it if it held plaintext, else what names the image and the plan.
 func (t *Tx) Wipe() error {
+	if t.log == nil {
+		return nil
+	}
 	n := t.log.Size()
 	if !t.head.Plaintext {
 		n = min(n, t.recBase)
@@ -269,6 +222,12 @@ func (t *Tx) Wipe() error {
 		}
 	}
 	return t.log.Sync()
+}
+
+// Unlogged is a transaction without a log, over a home that is dropped when
+// anything fails.
+func Unlogged(home store.Store) *Tx {
+	return &Tx{home: home, head: Header{Method: None}, over: newOverlay(home)}
 }
 
 // Scratch is a transaction that can only be dropped, for trying an edit.
