@@ -3,6 +3,7 @@ package aesblk
 import (
 	"bytes"
 	"crypto/aes"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"math/rand/v2"
@@ -31,11 +32,11 @@ func unhex(s string) []byte {
 
 // randomBytes gives the same bytes for the same seed.
 func randomBytes(r *rand.Rand, n int) []byte {
-	b := make([]byte, n)
-	for i := range b {
-		b[i] = byte(r.Uint32())
+	b := make([]byte, n+7)
+	for i := 0; i < n; i += 8 {
+		binary.LittleEndian.PutUint64(b[i:], r.Uint64())
 	}
-	return b
+	return b[:n:n]
 }
 
 func newRand() *rand.Rand { return rand.New(rand.NewPCG(1, 2)) }
