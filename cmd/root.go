@@ -80,6 +80,7 @@ func commands(a *app) []*cobra.Command {
 		newCat(a),
 		newExtract(a),
 		newFsck(a),
+		newWipeFree(a),
 		newInspect(a),
 		newSetup(a),
 		newKey(a),
