@@ -72,7 +72,6 @@ func (r rawInode) mode() uint16          { return le.Uint16(r[offIMode:]) }
 func (r rawInode) setMode(v uint16)      { le.PutUint16(r[offIMode:], v) }
 func (r rawInode) links() uint16         { return le.Uint16(r[offILinks:]) }
 func (r rawInode) setLinks(v uint16)     { le.PutUint16(r[offILinks:], v) }
-func (r rawInode) dtime() uint32         { return le.Uint32(r[offIDtime:]) }
 func (r rawInode) flags() uint32         { return le.Uint32(r[offIFlags:]) }
 func (r rawInode) setFlags(v uint32)     { le.PutUint32(r[offIFlags:], v) }
 func (r rawInode) generation() uint32    { return le.Uint32(r[offIGeneration:]) }

@@ -15,6 +15,7 @@ const (
 	offJMaxLen    = 0x10 // be32 s_maxlen, blocks
 	offJFirst     = 0x14 // be32 s_first
 	offJStart     = 0x1C // be32 s_start, 0 when the log is empty
+	offJErrno     = 0x20 // be32 s_errno
 	offJIncompat  = 0x28 // be32 s_feature_incompat
 	offJRO        = 0x2C // be32 s_feature_ro_compat
 	offJCsumType  = 0x50 // u8 s_checksum_type
@@ -33,8 +34,9 @@ const (
 
 // journalState is what is known of the journal after opening.
 type journalState struct {
-	ino   image.Ino // 0 without a journal
-	empty bool      // the log holds nothing to replay
+	ino    image.Ino // 0 without a journal
+	empty  bool      // the log holds nothing to replay
+	failed bool      // the kernel has given it up after an error
 }
 
 // checkState decides by everything that tells whether the image is in use or
@@ -62,7 +64,7 @@ func (fs *FS) checkState(o Options) error {
 		return nil
 	}
 	switch state := fs.sb.state(); {
-	case state&stateErrors != 0:
+	case state&stateErrors != 0 || fs.journal.failed:
 		return fmt.Errorf("%w: the kernel has found errors in it", image.ErrNeedsRecovery)
 	case state&stateValid == 0 || state&stateOrphans != 0:
 		return fmt.Errorf("%w: not cleanly unmounted, or mounted", image.ErrNeedsRecovery)
@@ -98,7 +100,11 @@ func (fs *FS) checkJournal() error {
 	if err := fs.checkJournalSuper(block[:journalSuperSize], ino, p); err != nil {
 		return err
 	}
-	fs.journal = journalState{ino: ino, empty: binary.BigEndian.Uint32(block[offJStart:]) == 0}
+	fs.journal = journalState{
+		ino:    ino,
+		empty:  binary.BigEndian.Uint32(block[offJStart:]) == 0,
+		failed: binary.BigEndian.Uint32(block[offJErrno:]) != 0,
+	}
 	return nil
 }
 

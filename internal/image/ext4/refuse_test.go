@@ -1,6 +1,7 @@
 package ext4
 
 import (
+	"encoding/binary"
 	"errors"
 	"os"
 	"path/filepath"
@@ -100,6 +101,28 @@ func TestRefuseLive(t *testing.T) {
 				t.Errorf("after the unmount: %v", err)
 			}
 		})
+	}
+}
+
+// A journal that has kept an error, and one that is not empty though the
+// superblock does not say so.
+func TestRefuseJournal(t *testing.T) {
+	for off, says := range map[int]string{offJErrno: "errors", offJStart: "not empty"} {
+		path := makeRow(t, "b1k")
+		edit(t, path, func(fs *FS) {
+			in, err := fs.inode(inoJournal)
+			must(t, err)
+			p, _, err := fs.blockAt(in, 0)
+			must(t, err)
+			block := make([]byte, fs.bs)
+			must(t, fs.readBlock(p, block))
+			binary.BigEndian.PutUint32(block[off:], 7)
+			must(t, fs.writeBlock(p, block))
+		})
+		err := tryOpen(t, path, Options{Write: true})
+		if !errors.Is(err, image.ErrNeedsRecovery) || !strings.Contains(err.Error(), says) {
+			t.Errorf("byte %#x of the journal: %v", off, err)
+		}
 	}
 }
 

@@ -163,8 +163,6 @@ func (sb *super) hashSeed() (seed [4]uint32) {
 func (sb *super) defHashVersion() uint8 { return sb.raw[offDefHashVersion] }
 func (sb *super) flags() uint32         { return sb.u32(offFlags) }
 func (sb *super) setFlags(v uint32)     { sb.set32(offFlags, v) }
-func (sb *super) encoding() uint16      { return sb.u16(offEncoding) }
-func (sb *super) encodingFlags() uint16 { return sb.u16(offEncodingFlags) }
 
 // text is a NUL-terminated field of n bytes.
 func (sb *super) text(off, n int) string {
