@@ -12,11 +12,13 @@
 // bytes are written as just those bytes, never with their neighbours in the
 // block, so that a redo log of the writes holds nothing of other inodes.
 //
-// Files: super.go groups.go csum.go hold the superblock, the descriptors and
-// the checksums; inode.go the inode; extent.go indirect.go mapping.go the
-// block mapping; alloc.go quota.go the accounting; dir*.go htree*.go hash.go
-// inlinedir.go the directories, setdir.go insert.go their edits, cost.go what
-// those take; xattr*.go context.go link.go inline.go what hangs on an inode;
-// create.go new inodes; journal.go mmp.go the state; residue.go the ranges
-// that hold nothing.
+// Files: open.go super.go geometry.go feature*.go hold the superblock, groups.go
+// system.go bitmap.go the groups, csum.go the checksums, cache.go what was
+// read; inode.go inodes.go stat.go slots.go the inodes; extent.go indirect.go
+// mapping.go mapedit.go the block mapping; alloc.go inodealloc.go quota*.go
+// flush.go the accounting; dir*.go htree*.go hash.go inlinedir.go the
+// directories, setdir.go insert.go their edits, cost.go what those take;
+// xattr*.go context.go link.go inline.go what hangs on an inode; create.go new
+// inodes; journal.go mmp.go the state; residue.go the ranges that hold nothing;
+// check.go boot.go what is worth telling.
 package ext4
