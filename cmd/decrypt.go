@@ -11,7 +11,7 @@ func newDecryptDir(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "decrypt-dir IMAGE PATH...",
 		GroupID: groupConvert,
-		Short:   "Decrypt encrypted directories and all they contain, in place",
+		Short:   "Decrypt directories and all they contain, in place",
 		Long: "Turn each encrypted directory PATH inside an image, with everything below it, back\n" +
 			"into plaintext. PATH is where an encrypted tree begins. The plan is shown first;\n" +
 			"nothing is written before it is confirmed. While it runs its journal holds\n" +

@@ -87,7 +87,7 @@ func newInspectContext(a *app) *cobra.Command {
 	var hexText string
 	c := &cobra.Command{
 		Use:   "context IMAGE PATH",
-		Short: "Show the encryption context of an inode, field by field",
+		Short: "Show an encryption context field by field",
 		Long: "Show the encryption context of an inode, field by field, and whether the kernel\n" +
 			"takes its policy on this filesystem. With --hex a context is given instead of\n" +
 			"IMAGE and PATH.",

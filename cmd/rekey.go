@@ -21,7 +21,7 @@ func newRekey(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "rekey IMAGE PATH...",
 		GroupID: groupConvert,
-		Short:   "Give encrypted directories another key, other modes or new nonces, in place",
+		Short:   "Encrypt directories anew: other key, modes or nonces",
 		Long: "Encrypt each encrypted directory PATH anew with everything below it: under another\n" +
 			"master key (--to-key-id, --to-key-file), with other modes, padding or kind of IV, as\n" +
 			"a policy of another version, or, if nothing else is said, just with new nonces. What\n" +
