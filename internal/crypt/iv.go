@@ -14,7 +14,6 @@ type ivRule struct {
 	base   iv     // all that does not depend on the index
 	offset uint32 // added to the index: the inode's hash
 	narrow bool   // the index has 32 bits, and wraps
-	raw    bool   // the index is added to what base has
 }
 
 func (k *MasterKey) ivRule(c *policy.Context, ino uint64) (r ivRule) {
@@ -37,9 +36,6 @@ func (r *ivRule) at(index uint64) iv {
 	switch {
 	case r.narrow:
 		binary.LittleEndian.PutUint32(out[:], uint32(index)+r.offset)
-	case r.raw:
-		index += binary.LittleEndian.Uint64(out[:])
-		fallthrough
 	default:
 		binary.LittleEndian.PutUint64(out[:], index)
 	}

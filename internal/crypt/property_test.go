@@ -221,28 +221,34 @@ func TestCheckNameLooksHarder(t *testing.T) {
 
 func TestRawRefusals(t *testing.T) {
 	for _, tc := range []struct {
-		mode     policy.Mode
-		key      int
-		unit     int
-		contents bool
-		want     error
+		mode      policy.Mode
+		key, unit int
+		want      error
 	}{
-		{policy.ModeAES256XTS, 32, 4096, true, ErrKeySize},
-		{policy.ModeAES256XTS, 64, 4090, true, policy.ErrInvalid},
-		{policy.ModeAES256CTS, 32, 4096, true, policy.ErrInvalid},
-		{policy.ModeAES256XTS, 64, 32, false, policy.ErrInvalid},
-		{policy.ModeAES256CTS, 32, 24, false, policy.ErrInvalid},
-		{policy.ModeAdiantum, 31, 32, false, ErrKeySize},
+		{policy.ModeAES256XTS, 32, 4096, ErrKeySize},
+		{policy.ModeAES256XTS, 64, 4090, ErrUnitSize},
+		{policy.ModeAES128CBC, 16, 24, ErrUnitSize},
+		{policy.ModeAES256CTS, 32, 15, ErrUnitSize},
+		{policy.ModeAES256HCTR2, 32, 0, ErrUnitSize},
+		{policy.ModeAdiantum, 31, 32, ErrKeySize},
+		{policy.Mode(3), 32, 32, policy.ErrInvalid},
+		{policy.ModeAdiantum, 32, 17, nil},
 	} {
-		var err error
-		if tc.contents {
-			_, err = RawContents(tc.mode, make([]byte, tc.key), tc.unit, RawIV{})
-		} else {
-			_, err = RawNames(tc.mode, make([]byte, tc.key), tc.unit, RawIV{})
+		key := make([]byte, tc.key)
+		rand.Read(key)
+		r, err := NewRaw(tc.mode, key)
+		if err == nil {
+			err = r.Check(tc.unit)
 		}
 		if !errors.Is(err, tc.want) {
 			t.Errorf("%+v: %v", tc, err)
 		}
+	}
+	if _, err := NewRaw(policy.ModeAES256XTS, make([]byte, 64)); !errors.Is(err, ErrWeakKey) {
+		t.Errorf("equal halves: %v", err)
+	}
+	if s := fmt.Sprintf("%v %+v", Raw{}, &Raw{}); s != "[raw cipher] [raw cipher]" {
+		t.Errorf("prints as %q", s)
 	}
 	if _, err := UseImplementation("abacus"); err == nil {
 		t.Error("there is an implementation on the abacus")

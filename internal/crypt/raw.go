@@ -1,56 +1,86 @@
 package crypt
 
 import (
+	"errors"
 	"fmt"
+	"io"
 
 	"fsenc/internal/crypt/policy"
 )
 
-// RawIV is the IV of data unit 0, of which a mode takes the first 16 or 32
-// bytes; the le64 in bytes 0 to 7 grows by one from unit to unit.
+// RawIV is the IV of a data unit or name, of which a mode takes the first 16 or
+// 32 bytes.
 type RawIV [policy.MaxIVSize]byte
 
-// RawContents is a contents cipher of a cipher's own key, of the mode's key
-// size, and an IV: for tests of the modes by themselves. It does not keep key.
-// The error wraps ErrKeySize, or policy.ErrInvalid if m is no contents mode or
-// unitSize no multiple of 16 bytes.
-func RawContents(m policy.Mode, key []byte, unitSize int, v RawIV) (*Contents, error) {
-	if unitSize <= 0 || unitSize%unitAlign != 0 {
-		return nil, fmt.Errorf("%w: data units of %d bytes", policy.ErrInvalid, unitSize)
-	}
-	f := &Contents{unitSize: unitSize, blockSize: unitSize, iv: ivRule{base: iv(v), raw: true}}
-	if err := f.slot.loadRaw(m, key, newUnitCipher); err != nil {
-		return nil, err
-	}
-	f.cipher = f.slot.cipher.(unitCipher)
-	return f, nil
+// Raw is a mode under a key of its own, whatever a policy would use it for: for
+// tests of the modes by themselves. It is for one goroutine.
+type Raw struct {
+	mode  policy.Mode
+	units unitCipher // one of the two
+	names nameCipher
 }
 
-// RawNames is RawContents for a filenames mode; pad is the padding in bytes, 4
-// to 32. Its DirHash has a key of zeros.
-func RawNames(m policy.Mode, key []byte, pad int, v RawIV) (*Names, error) {
-	if pad < 4 || pad > 32 || pad&(pad-1) != 0 {
-		return nil, fmt.Errorf("%w: padding of %d bytes", policy.ErrInvalid, pad)
-	}
-	n := &Names{pad: pad, iv: iv(v)}
-	if err := n.slot.loadRaw(m, key, newNameCipher); err != nil {
-		return nil, err
-	}
-	n.cipher = n.slot.cipher.(nameCipher)
-	return n, nil
-}
-
-func (k *keySlot) loadRaw(m policy.Mode, key []byte, create newKeyed) error {
-	c, err := create(m)
+// NewRaw prepares a mode with a key of the mode's key size, which it does not
+// keep. The error wraps ErrKeySize, ErrWeakKey, or policy.ErrInvalid for an
+// unknown mode.
+func NewRaw(m policy.Mode, key []byte) (*Raw, error) {
+	r := &Raw{mode: m}
+	c, err := newNameCipher(m) // takes any length, where there are two
 	if err != nil {
-		return err
+		c, err = newUnitCipher(m)
+	}
+	if err != nil {
+		return nil, err
 	}
 	if len(key) != m.KeySize() {
-		return fmt.Errorf("%w: %d bytes, %v has %d", ErrKeySize, len(key), m, m.KeySize())
+		return nil, fmt.Errorf("%w: %d bytes, %v has %d", ErrKeySize, len(key), m, m.KeySize())
 	}
 	if err := c.init(key); err != nil {
-		return err
+		return nil, err
 	}
-	k.spec.mode, k.cipher = m, c
+	r.names, _ = c.(nameCipher)
+	r.units, _ = c.(unitCipher)
+	return r, nil
+}
+
+// ErrUnitSize says that a mode takes no data unit of such a size.
+var ErrUnitSize = errors.New("data unit of wrong size")
+
+// Check tells whether the mode takes a data unit of size bytes: all take 16 and
+// more, XTS and CBC multiples of it only. The error wraps ErrUnitSize.
+func (r *Raw) Check(size int) error {
+	if size < unitAlign || r.names == nil && size%unitAlign != 0 {
+		return fmt.Errorf("%w: %d bytes with %v", ErrUnitSize, size, r.mode)
+	}
 	return nil
 }
+
+// Encrypt encrypts one data unit in place. A size that Check refuses panics.
+func (r *Raw) Encrypt(unit []byte, v *RawIV) {
+	if r.names != nil {
+		r.names.encrypt(unit, (*iv)(v))
+		return
+	}
+	r.units.encrypt(unit, unit, len(unit), iv(*v))
+}
+
+// Decrypt undoes Encrypt.
+func (r *Raw) Decrypt(unit []byte, v *RawIV) {
+	if r.names != nil {
+		r.names.decrypt(unit, (*iv)(v))
+		return
+	}
+	r.units.decrypt(unit, unit, len(unit), iv(*v))
+}
+
+// Close wipes all that depends on the key.
+func (r *Raw) Close() {
+	if r.names != nil {
+		r.names.wipe()
+		return
+	}
+	r.units.wipe()
+}
+
+// Format keeps round keys out of whatever is printed.
+func (Raw) Format(s fmt.State, _ rune) { io.WriteString(s, "[raw cipher]") }
