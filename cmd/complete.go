@@ -11,7 +11,6 @@ import (
 
 	"fsenc/internal/image"
 	"fsenc/internal/image/probe"
-	"fsenc/internal/keystore"
 	"fsenc/internal/store"
 	"fsenc/internal/tree"
 )
@@ -149,72 +148,4 @@ func harmless(word string) bool {
 		}
 	}
 	return true
-}
-
-// completeKeyFlags lets --key-id and --protector complete from the image.
-func (a *app) completeKeyFlags(c *cobra.Command) {
-	for flag, list := range map[string]func(*keystore.Store) []string{"key-id": policyChoices, "protector": protectorChoices} {
-		if c.Flags().Lookup(flag) == nil {
-			continue
-		}
-		// The only error is that of a flag that is not there.
-		_ = c.RegisterFlagCompletionFunc(flag, func(_ *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
-			return a.keystoreWords(args, word, list), cobra.ShellCompDirectiveNoFileComp
-		})
-	}
-}
-
-// keystoreWords lists what of an image's .fscrypt begins with word.
-func (a *app) keystoreWords(args []string, word string, list func(*keystore.Store) []string) []string {
-	if len(args) == 0 {
-		return nil
-	}
-	return a.inTime(func(context.Context) []string {
-		img := a.peek(args[0])
-		if img == nil {
-			return nil
-		}
-		defer img.Close()
-		s, err := keystore.Load(img.fs)
-		if err != nil {
-			return nil
-		}
-		var words []string
-		for _, w := range list(s) {
-			bare, _, _ := strings.Cut(w, "\t")
-			if strings.HasPrefix(w, word) && harmless(bare) {
-				words = append(words, w)
-			}
-		}
-		return words
-	})
-}
-
-// policyChoices are the policies, with their modes as a description.
-func policyChoices(s *keystore.Store) []string {
-	var words []string
-	for _, p := range s.Policies {
-		words = append(words, p.ID+"\t"+policyModes(p.Policy()))
-	}
-	return words
-}
-
-// protectorChoices are the protectors by identifier and by name.
-func protectorChoices(s *keystore.Store) []string {
-	var words []string
-	for _, p := range s.Protectors {
-		words = append(words, p.ID+"\t"+describeWord(sourceWord(p.Source)+" "+p.Name))
-		if p.Name != "" {
-			words = append(words, p.Name+"\t"+p.ID)
-		}
-	}
-	return words
-}
-
-// describeWord makes a stranger's text fit for a description.
-func describeWord(text string) string {
-	if text = strings.TrimSpace(text); harmless(strings.ReplaceAll(text, " ", "_")) {
-		return text
-	}
-	return ""
 }

@@ -48,7 +48,6 @@ func newKeyAdd(a *app) *cobra.Command {
 	f.DurationVar(&o.iterTime, "iter-time", time.Second, "hashing the passphrase takes about `TIME` on this machine")
 	o.fresh.register(f)
 	o.keys.register(f)
-	a.completeKeyFlags(c)
 	return c
 }
 

@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"fsenc/internal/crypt"
-	"fsenc/internal/keystore"
 )
 
 // keyExportOptions are the flags of key export.
@@ -33,7 +32,6 @@ func newKeyExport(a *app) *cobra.Command {
 	o.keys.registerRaw(c.Flags())
 	o.keys.registerPassphrase(c.Flags())
 	c.Flags().StringVar(&o.keys.protector, "protector", "", "unlock with the protector `ID|NAME`")
-	a.completeKeyFlags(c)
 	return c
 }
 
@@ -94,17 +92,4 @@ func writeKey(path string, key *crypt.MasterKey) error {
 		return errors.Join(err, os.Remove(path))
 	}
 	return nil
-}
-
-// completeOperand completes the second operand with what .fscrypt holds.
-func (a *app) completeOperand(list func(*keystore.Store) []string) cobra.CompletionFunc {
-	return func(_ *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
-		switch len(args) {
-		case 0:
-			return nil, cobra.ShellCompDirectiveDefault
-		case 1:
-			return a.keystoreWords(args, word, list), cobra.ShellCompDirectiveNoFileComp
-		}
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
 }

@@ -32,7 +32,6 @@ func newKeyList(a *app) *cobra.Command {
 	}
 	c.Flags().BoolVar(&o.unused, "unused", false, "list only policies of .fscrypt that no inode uses, and protectors that protect nothing")
 	o.keys.register(c.Flags())
-	a.completeKeyFlags(c)
 	return c
 }
 

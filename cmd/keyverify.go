@@ -26,7 +26,6 @@ func newKeyVerify(a *app) *cobra.Command {
 		RunE:              func(_ *cobra.Command, args []string) error { return a.keyVerify(&k, args[0], args[1:]) },
 	}
 	k.register(c.Flags())
-	a.completeKeyFlags(c)
 	return c
 }
 

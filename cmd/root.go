@@ -60,6 +60,7 @@ func newRoot(a *app) *cobra.Command {
 	root.SetHelpCommand(newHelp(root))
 	root.SetHelpCommandGroupID(groupOther)
 	root.AddCommand(commands(a)...)
+	a.completeFlags(root)
 	root.SetOut(a.out)
 	root.SetErr(a.stderr)
 	cobra.EnablePrefixMatching = isTerminal(a.stdin) || isTerminal(a.stdout)

@@ -51,11 +51,13 @@ func nameSection(c *cobra.Command) string {
 }
 
 func synopsis(c *cobra.Command) string {
-	line := c.UseLine()
+	line := c.CommandPath()
 	if documented(c) != nil {
-		line = c.CommandPath() + " [flags] COMMAND"
+		line += " COMMAND"
+	} else if _, operands, ok := strings.Cut(c.Use, " "); ok {
+		line += " " + operands
 	}
-	return ".B " + roff(line) + "\n"
+	return ".B " + roff(line) + " [flags]\n"
 }
 
 func description(c *cobra.Command) string {
