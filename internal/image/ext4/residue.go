@@ -12,8 +12,9 @@ import (
 type byteRange struct{ off, n int64 }
 
 // Residue calls f for each range of bytes that the filesystem does not use and
-// that may hold remains of files, in ascending order: free clusters, slots of
-// free inodes, and the journal's log if it is empty.
+// that may hold remains of files, in ascending order: free clusters, unmapped
+// blocks of clusters in use, slots of free inodes, and the journal's log if it
+// is empty.
 //
 // Of the journal, its first block is its superblock and stays.
 func (fs *FS) Residue(f func(off, n int64) error) error {
@@ -22,8 +23,13 @@ func (fs *FS) Residue(f func(off, n int64) error) error {
 	if err != nil {
 		return err
 	}
+	slack, err := fs.clusterSlack()
+	if err != nil {
+		return err
+	}
 	last := byteRange{}
-	for r := range mergeRanges(fs.freeBlocks(&failed), fs.freeSlots(&failed), slices.Values(log)) {
+	files := mergeTwo(slices.Values(log), slices.Values(slack))
+	for r := range mergeRanges(fs.freeBlocks(&failed), fs.freeSlots(&failed), files) {
 		if failed != nil {
 			return failed
 		}
