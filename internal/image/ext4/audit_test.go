@@ -2,10 +2,12 @@ package ext4
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"fsenc/internal/image"
 	"fsenc/internal/store"
@@ -22,6 +24,15 @@ func must(t testing.TB, err error) {
 func openFile(t testing.TB, path string, o Options) (fs *FS, close func()) {
 	t.Helper()
 	f, err := store.OpenFile(path, o.Write)
+	// A command that another test is just starting shares our open files, and
+	// their locks, until it runs.
+	for range 100 {
+		if !errors.Is(err, store.ErrLocked) {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+		f, err = store.OpenFile(path, o.Write)
+	}
 	must(t, err)
 	closed := false
 	close = func() {

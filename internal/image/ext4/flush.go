@@ -2,7 +2,12 @@ package ext4
 
 import (
 	"slices"
+	"time"
 )
+
+// clockTick is how far the clock of time(2), which e2fsck reads, can be behind
+// ours: without it a write time just taken is in the future for e2fsck.
+const clockTick = 20 * time.Millisecond
 
 // Flush stages the bitmaps and descriptors that changed, and the superblock.
 // Other copies of the descriptors are left as they are: nobody compares them.
@@ -22,7 +27,7 @@ func (fs *FS) Flush() error {
 	if !fs.sb.dirty {
 		return nil
 	}
-	fs.sb.setWtime(fs.now())
+	fs.sb.setWtime(fs.now().Add(-clockTick))
 	if err := fs.writeSuper(fs.sb.raw, superOffset); err != nil {
 		return err
 	}
