@@ -122,10 +122,9 @@ func (x *access) addQuietKeys(k *keyFlags) {
 			quiet.files = append(quiet.files, f)
 		}
 	}
-	was := x.app.stderr
-	x.app.stderr = nowhere{}
-	defer func() { x.app.stderr = was }()
-	if keys, err := x.app.masterKeys(&quiet); err == nil {
+	silent := *x.app
+	silent.stderr = nowhere{}
+	if keys, err := silent.masterKeys(&quiet); err == nil {
 		x.ring.Add(keys...)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"fsenc/internal/image/imagetest"
+	"fsenc/internal/store"
 )
 
 func TestMain(m *testing.M) {
@@ -33,6 +34,7 @@ func TestScripts(t *testing.T) {
 			"golden": func(ts *testscript.TestScript, _ bool, args []string) { golden(t, ts, args) },
 			"broken": func(ts *testscript.TestScript, _ bool, args []string) { broken(t, ts, args) },
 			"exits":  exits,
+			"lock":   lock,
 		},
 	})
 }
@@ -69,4 +71,11 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 	if got != want {
 		ts.Fatalf("%v: exit code %d, want %d", args[1:], got, want)
 	}
+}
+
+// lock FILE holds a write lock on a file until the script ends.
+func lock(ts *testscript.TestScript, _ bool, args []string) {
+	f, err := store.OpenFile(ts.MkAbs(args[0]), true)
+	ts.Check(err)
+	ts.Defer(func() { f.Close() })
 }

@@ -61,6 +61,7 @@ func (a *app) openStore(path string, write bool) (*opened, error) {
 		img.Close()
 		return nil, err
 	}
+	a.debug("opened %s, %d bytes, of which %d are looked at", path, f.Size(), img.home.Size())
 	return img, nil
 }
 

@@ -111,6 +111,7 @@ func (a *app) masterKeys(k *keyFlags) ([]*crypt.MasterKey, error) {
 		if err != nil {
 			return fmt.Errorf("key from %s: %w", name, err)
 		}
+		a.debug("%s holds key %s, v1 descriptor %s", name, key.Identifier(), key.Descriptor())
 		keys = append(keys, key)
 		return nil
 	}

@@ -195,6 +195,7 @@ func (x *access) tryAll(s *keystore.Store, list []*keystore.Protector, given []b
 		}
 		u, uerr := s.UnlockProtector(p, given)
 		if uerr == nil {
+			x.app.debug("unlocked protector %v", p)
 			x.unlocked[p.ID] = u
 			return u, nil
 		}
