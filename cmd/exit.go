@@ -10,12 +10,14 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"fsenc/internal/convert"
 	"fsenc/internal/crypt"
 	"fsenc/internal/feature"
 	"fsenc/internal/image"
 	"fsenc/internal/keystore"
 	"fsenc/internal/partition"
 	"fsenc/internal/store"
+	"fsenc/internal/tree"
 	"fsenc/internal/txn"
 )
 
@@ -127,7 +129,7 @@ func (a *app) fail(c *cobra.Command, err error, asJSON bool) int {
 		f.Code = fsckCode(f.Code)
 	}
 	if asJSON {
-		a.emitTo(a.stderr, f)
+		_ = a.emitTo(a.stderr, f) // there is no one to tell when that fails
 		return f.Code
 	}
 	fmt.Fprintf(a.stderr, "fsenc: %s%s\n", a.style.red("error: "), clean(f.Message))
@@ -148,21 +150,44 @@ func commandName(c *cobra.Command) string {
 
 // describe finds out what a report needs to know.
 func (a *app) describe(err error) failure {
-	f := failure{Message: err.Error(), Image: a.image}
+	f := failure{Message: wording(err), Image: a.image}
 	f.Code, f.Hint = classify(err)
 	f.Hint = strings.ReplaceAll(f.Hint, "IMAGE", operand(a.image))
 	if a.image != "" && f.Code != exitUsage && !strings.HasPrefix(f.Message, a.image+":") {
 		f.Message = a.image + ": " + f.Message
 	}
-	var pe *pathError
-	if errors.As(err, &pe) {
-		f.Path = pe.path
-	}
-	var ce *image.CorruptError
-	if errors.As(err, &ce) {
-		f.Inode, f.Block = ce.Ino, ce.Pblk
-	}
+	f.locate(err)
 	return f
+}
+
+// wording is the text of an error: in our words where it was an interruption,
+// and in one line where several were joined.
+func wording(err error) string {
+	text := strings.ReplaceAll(err.Error(), context.Canceled.Error(), "interrupted")
+	return strings.ReplaceAll(text, "\n", "; ")
+}
+
+// locate finds the place in the image that an error is about.
+func (f *failure) locate(err error) {
+	var op *pathError
+	if errors.As(err, &op) {
+		f.Path = op.path
+	}
+	var file *tree.PathError
+	if errors.As(err, &file) {
+		f.Path, f.Inode = file.Path, file.Ino
+	}
+	var plan *convert.RefusedError
+	if errors.As(err, &plan) && len(plan.Refusals) > 0 {
+		f.Path, f.Inode = plan.Refusals[0].Path, plan.Refusals[0].Ino
+	}
+	var damage *image.CorruptError
+	if errors.As(err, &damage) {
+		f.Block = damage.Pblk
+		if damage.Ino != 0 {
+			f.Inode = damage.Ino
+		}
+	}
 }
 
 // operand is the name of the image as a user would type it.
