@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/spf13/pflag"
+
 	"fsenc/internal/convert"
 	"fsenc/internal/crypt/policy"
 	"fsenc/internal/image"
@@ -19,26 +21,57 @@ const stateDir = "/var/lib/fsenc"
 
 // convertOptions are what encrypt-dir and decrypt-dir have in common.
 type convertOptions struct {
-	keys     keyFlags
-	log      string
-	initOnly bool
+	keys       keyFlags
+	log        string
+	initOnly   bool
+	resilience string
+	copyTo     string
 }
 
-// openWriting opens an image to change it, and reads the raw keys.
-func (a *app) openWriting(path string, k *keyFlags) (*access, error) {
-	if err := k.check(); err != nil {
+// register adds the flags that all conversions have.
+func (o *convertOptions) register(f *pflag.FlagSet) {
+	o.keys.register(f)
+	f.StringVar(&o.log, "journal", "", "keep the journal in `FILE` instead of IMAGE.fsenc")
+	f.BoolVar(&o.initOnly, "init-only", false, "record the plan and mark the image; fsenc resume does the work")
+	f.StringVar(&o.resilience, "resilience", "checksum", "protect contents by `MODE`: checksum, journal, or none (copies only)")
+	f.StringVar(&o.copyTo, "copy-to", "", "write the converted image to the new file `NEW` and leave IMAGE alone")
+}
+
+// check refuses what contradicts itself, before anything is opened.
+func (o *convertOptions) check() error {
+	switch {
+	case o.resilience != "checksum" && o.resilience != "journal" && o.resilience != "none":
+		return usagef("--resilience: %q is none of checksum, journal, none", o.resilience)
+	case o.resilience == "none" && o.copyTo == "":
+		e := usagef("--resilience none is for copies: without a journal a power cut in the middle would lose the tree")
+		e.hint = "use --copy-to NEW"
+		return e
+	case o.copyTo != "" && (o.initOnly || o.log != ""):
+		return usagef("--copy-to needs no journal: --init-only and --journal do not go with it")
+	}
+	return nil
+}
+
+// openConverting opens the image that a conversion is to change: the image
+// itself, or a copy that comes to be.
+func (a *app) openConverting(path string, o *convertOptions) (*access, error) {
+	if err := errors.Join(o.check(), o.keys.check()); err != nil {
 		return nil, err
 	}
-	keys, err := a.masterKeys(k)
+	keys, err := a.masterKeys(&o.keys)
 	if err != nil {
 		return nil, err
 	}
-	img, err := a.openImage(path, probe.Options{Write: true})
+	open := a.openImage
+	if o.copyTo != "" {
+		open = func(path string, po probe.Options) (*opened, error) { return a.openCopy(path, o.copyTo, po) }
+	}
+	img, err := open(path, probe.Options{Write: true})
 	if err != nil {
 		wipeKeys(keys)
 		return nil, err
 	}
-	return a.accessTo(img, k, keys), nil
+	return a.accessTo(img, &o.keys, keys), nil
 }
 
 // logPath is where the log of an image lies: beside it, unless the user wants
@@ -107,6 +140,7 @@ func (x *access) wholeTrees(paths []string) ([]convert.Top, error) {
 type conversion struct {
 	*access
 	command string
+	o       *convertOptions
 	plan    *convert.Plan
 	log     string
 	opts    convert.Options
@@ -185,15 +219,19 @@ func (v *conversion) text(state string) error {
 
 // howToTest names the commands that let a real kernel judge.
 func (v *conversion) howToTest() error {
+	img := operand(v.path)
+	if v.o.copyTo != "" {
+		img = operand(v.o.copyTo)
+	}
 	if v.plan.Op == convert.Decrypt {
-		_, err := fmt.Fprintf(v.app.out, "test it: e2fsck -fn %[1]s && mount -o loop,ro %[1]s /mnt\n", operand(v.path))
+		_, err := fmt.Fprintf(v.app.out, "test it: e2fsck -fn %[1]s && mount -o loop,ro %[1]s /mnt\n", img)
 		return err
 	}
 	unlock := "fscryptctl add_key /mnt < KEYFILE"
 	if !v.k.raw() {
 		unlock = "fscrypt unlock /mnt" + operand(v.plan.Tops[0].Path)
 	}
-	_, err := fmt.Fprintf(v.app.out, "test it: e2fsck -fn %[1]s && mount -o loop %[1]s /mnt && %[2]s\n", operand(v.path), unlock)
+	_, err := fmt.Fprintf(v.app.out, "test it: e2fsck -fn %[1]s && mount -o loop %[1]s /mnt && %[2]s\n", img, unlock)
 	return err
 }
 
@@ -218,10 +256,17 @@ func (v *conversion) describe(write func([]byte) (int, error)) error {
 		tab.row("new policy:", policyWords(*v.plan.Target, sb.BlockSize))
 	}
 	tab.row("space:", fmt.Sprintf("%s at most, %s free", iec(t.NeedBytes), iec(t.FreeBytes)))
-	tab.row("journal:", v.log)
+	if v.copy != nil {
+		tab.row("copy:", v.o.copyTo+" gets the result, "+v.path+" stays as it is")
+		return tab.flush()
+	}
+	tab.row("journal:", fmt.Sprintf("%s, %s, contents by %s", v.log, v.journalSize(), v.plan.Method()))
 	tab.row("undo:", "possible until it is finished: fsenc undo "+operand(v.path))
 	if v.plan.Op == convert.Decrypt {
 		tab.row("note:", "the journal holds plaintext while this runs; it is overwritten in the end")
+	}
+	if v.plan.Op != convert.Decrypt && !v.file.Device() {
+		tab.row("note:", "what the host keeps outside of the file (flash, snapshots) is not reached: --copy-to writes a new one")
 	}
 	return tab.flush()
 }
@@ -230,13 +275,29 @@ func policyWords(p policy.Policy, blockSize int) string {
 	return fmt.Sprintf("v%d, %s, %s, key %s", p.Version, policyModes(p), policyFlags(p, blockSize), p.KeySpec())
 }
 
+// journalSize is about how large the journal becomes.
+func (v *conversion) journalSize() string {
+	n := int64(8 << 20)
+	if v.plan.Method() == txn.Journal {
+		n += min(3*64<<20, 2*v.plan.Totals.Bytes)
+	}
+	return "up to about " + iec(n)
+}
+
 // writerFunc makes a function an io.Writer.
 type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // carryOut asks, converts and reports.
-func (v *conversion) carryOut(initOnly bool) error {
+func (v *conversion) carryOut() error {
+	v.plan.Journal = v.o.resilience == "journal"
+	if v.log == "" && v.copy == nil {
+		var err error
+		if v.log, err = logPath(v.path, v.o.log); err != nil {
+			return err
+		}
+	}
 	if v.plan.Inodes() == 0 {
 		return v.result("nothing to do")
 	}
@@ -251,6 +312,9 @@ func (v *conversion) carryOut(initOnly bool) error {
 	if err := v.app.confirm("Proceed?"); err != nil {
 		return err
 	}
+	if v.copy != nil {
+		return v.convertCopy()
+	}
 	log, err := createLog(v.log)
 	if err != nil {
 		return err
@@ -260,21 +324,27 @@ func (v *conversion) carryOut(initOnly bool) error {
 		return v.app.beginFailed(log, err)
 	}
 	v.app.wrote = true
-	if initOnly {
+	if v.o.initOnly {
 		return errors.Join(log.Close(), v.result("begun"))
 	}
 	if err := v.app.runConversion(c, log, convert.Forward); err != nil {
 		return err
 	}
-	err = convert.Verify(v.app.ctx, v.home, v.plan, v.opts)
-	if errors.Is(err, context.Canceled) {
-		v.app.warn("interrupted: the conversion is complete, reading it back was cut short")
-		return v.result("done, not verified")
-	}
+	state, err := v.verify()
 	if err != nil {
 		return err
 	}
-	return v.result("done")
+	return v.result(state)
+}
+
+// verify reads the converted trees back and tells the state that is reached.
+func (v *conversion) verify() (string, error) {
+	err := convert.Verify(v.app.ctx, v.home, v.plan, v.opts)
+	if errors.Is(err, context.Canceled) {
+		v.app.warn("interrupted: the conversion is complete, reading it back was cut short")
+		return "done, not verified", nil
+	}
+	return "done", err
 }
 
 // createLog makes a log and says what one that is there means.
@@ -296,14 +366,19 @@ func (a *app) beginFailed(log *txn.LogFile, err error) error {
 
 // runConversion moves a conversion to one end and removes its log.
 func (a *app) runConversion(c *convert.Conversion, log *txn.LogFile, d convert.Direction) error {
+	if err := a.show(c, d); err != nil {
+		return errors.Join(err, log.Close())
+	}
+	return log.Remove()
+}
+
+// show runs a conversion and shows its progress.
+func (a *app) show(c *convert.Conversion, d convert.Direction) error {
 	m := a.newMeter()
 	c.OnProgress(func(p convert.Progress) {
 		m.update(tick{Phase: p.Phase, Items: p.Items, TotalItems: p.TotalItems, Bytes: p.Bytes, TotalBytes: p.TotalBytes})
 	})
 	err := c.Run(a.ctx, d)
 	m.finish()
-	if err != nil {
-		return errors.Join(err, log.Close())
-	}
-	return log.Remove()
+	return err
 }

@@ -28,7 +28,7 @@ func (a *app) decryptDir(o *convertOptions, image string, paths []string) error 
 	if err := checkPaths(paths...); err != nil {
 		return err
 	}
-	x, err := a.openWriting(image, &o.keys)
+	x, err := a.openConverting(image, o)
 	if err != nil {
 		return err
 	}
@@ -37,14 +37,10 @@ func (a *app) decryptDir(o *convertOptions, image string, paths []string) error 
 	if err != nil {
 		return err
 	}
-	log, err := logPath(image, o.log)
-	if err != nil {
-		return err
-	}
 	opts := convert.Options{Keys: x.ring, OutsideLinks: a.forced(convert.OutsideLinks)}
 	p, err := convert.PlanDecrypt(a.ctx, x.fs, tops, opts)
 	if err != nil {
 		return a.refusals(err)
 	}
-	return (&conversion{access: x, command: "decrypt-dir", plan: p, log: log, opts: opts}).carryOut(o.initOnly)
+	return (&conversion{access: x, command: "decrypt-dir", plan: p, o: o, opts: opts}).carryOut()
 }

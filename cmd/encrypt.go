@@ -131,13 +131,6 @@ func newEncryptDir(a *app) *cobra.Command {
 	return c
 }
 
-// register adds the flags that all conversions have.
-func (o *convertOptions) register(f *pflag.FlagSet) {
-	o.keys.register(f)
-	f.StringVar(&o.log, "journal", "", "keep the journal in `FILE` instead of IMAGE.fsenc")
-	f.BoolVar(&o.initOnly, "init-only", false, "record the plan and mark the image; fsenc resume does the work")
-}
-
 func (a *app) encryptDir(o *encryptOptions, image string, paths []string) error {
 	if err := checkPaths(paths...); err != nil {
 		return err
@@ -145,7 +138,7 @@ func (a *app) encryptDir(o *encryptOptions, image string, paths []string) error 
 	if _, err := o.policy.policy(); err != nil {
 		return err
 	}
-	x, err := a.openWriting(image, &o.keys)
+	x, err := a.openConverting(image, &o.convertOptions)
 	if err != nil {
 		return err
 	}
@@ -158,16 +151,12 @@ func (a *app) encryptDir(o *encryptOptions, image string, paths []string) error 
 	if err != nil {
 		return err
 	}
-	log, err := logPath(image, o.log)
-	if err != nil {
-		return err
-	}
 	opts := convert.Options{Keys: x.ring, Wipe: o.wipe, OutsideLinks: a.forced(convert.OutsideLinks)}
 	p, err := convert.PlanEncrypt(a.ctx, x.fs, tops, pol, opts)
 	if err != nil {
 		return a.refusals(err)
 	}
-	return (&conversion{access: x, command: "encrypt-dir", plan: p, log: log, opts: opts}).carryOut(o.initOnly)
+	return (&conversion{access: x, command: "encrypt-dir", plan: p, o: &o.convertOptions, opts: opts}).carryOut()
 }
 
 // refusals lists all that stands in the way of a plan before it becomes the

@@ -229,6 +229,8 @@ func classify(err error) (code int, hint string) {
 		return refused.code(), or(refused.hint, hint)
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted, hint
+	case errors.Is(err, convert.ErrLogLeft):
+		return exitPartial, or(hint, "remove the journal yourself; fsenc resume IMAGE does it, too")
 	case errors.Is(err, errPartial):
 		return exitPartial, hint
 	case errors.Is(err, image.ErrNeedsRecovery):

@@ -17,10 +17,12 @@ type opened struct {
 	file *store.File
 	home store.Store // the part of the file that the filesystem lies in
 	fs   image.FS
+	copy *copyTarget // nil unless the result goes to a new file
 }
 
 // Close gives the lock back.
 func (o *opened) Close() {
+	o.copy.abandon()
 	// Nothing is cached here: whoever wrote has called Sync.
 	_ = o.file.Close()
 }

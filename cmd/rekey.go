@@ -49,7 +49,7 @@ func (a *app) rekey(o *rekeyOptions, image string, paths []string) error {
 	if _, err := o.policy.policy(); err != nil {
 		return err
 	}
-	x, err := a.openWriting(image, &o.keys)
+	x, err := a.openConverting(image, &o.convertOptions)
 	if err != nil {
 		return err
 	}
@@ -62,16 +62,12 @@ func (a *app) rekey(o *rekeyOptions, image string, paths []string) error {
 	if err != nil {
 		return err
 	}
-	log, err := logPath(image, o.log)
-	if err != nil {
-		return err
-	}
 	opts := convert.Options{Keys: x.ring, OutsideLinks: a.forced(convert.OutsideLinks)}
 	p, err := convert.PlanRekey(a.ctx, x.fs, tops, to, opts)
 	if err != nil {
 		return a.refusals(err)
 	}
-	return (&conversion{access: x, command: "rekey", plan: p, log: log, opts: opts}).carryOut(o.initOnly)
+	return (&conversion{access: x, command: "rekey", plan: p, o: &o.convertOptions, opts: opts}).carryOut()
 }
 
 // newPolicy is the policy that the trees are to have: what the first has now,

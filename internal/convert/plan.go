@@ -8,6 +8,7 @@ import (
 
 	"fsenc/internal/crypt/policy"
 	"fsenc/internal/image"
+	"fsenc/internal/txn"
 )
 
 // Op is what a conversion does.
@@ -53,6 +54,10 @@ type Plan struct {
 	// Wipe: zero what may hold remains of the plaintext afterwards.
 	Wipe bool
 
+	// Journal: log new contents even where checksums would do. It is not kept
+	// in the log, whose header has the method.
+	Journal bool
+
 	// Seed keys the nonces.
 	Seed [32]byte
 
@@ -78,6 +83,22 @@ func (p *Plan) AllPolicies() []policy.Policy {
 		return p.Policies
 	}
 	return append(slices.Clone(p.Policies), *p.Target)
+}
+
+// Method is how contents are protected while they are overwritten: by checksums
+// where every sector of a torn data unit can be computed on its own, which XTS
+// allows. With the other modes a sector depends on its neighbours, so the new
+// bytes are logged, as Journal asks for with any mode.
+func (p *Plan) Method() txn.Method {
+	if p.Journal {
+		return txn.Journal
+	}
+	for _, pol := range p.AllPolicies() {
+		if pol.Contents != policy.ModeAES256XTS && pol.Contents != policy.ModeSM4XTS {
+			return txn.Journal
+		}
+	}
+	return txn.Checksum
 }
 
 // Inodes is the number of inodes that will change.

@@ -50,18 +50,6 @@ type Conversion struct {
 	report func(Progress)
 }
 
-// method chooses how contents are protected: by checksums where every sector
-// of a torn data unit can be computed on its own, which XTS allows; with the
-// other modes a sector depends on its neighbours, so the new bytes are logged.
-func method(policies []policy.Policy) txn.Method {
-	for _, p := range policies {
-		if p.Contents != policy.ModeAES256XTS && p.Contents != policy.ModeSM4XTS {
-			return txn.Journal
-		}
-	}
-	return txn.Checksum
-}
-
 // Begin records the plan in log and marks the image. After an error that
 // wraps txn.ErrUnfinished the way on is Open; after any other the image is as
 // it was.
@@ -69,7 +57,7 @@ func Begin(home, log store.Store, p *Plan, keys *crypt.Keyring) (*Conversion, er
 	if _, err := rand.Read(p.Seed[:]); err != nil {
 		return nil, err
 	}
-	m := method(p.AllPolicies())
+	m := p.Method()
 	h := txn.Header{Kind: p.Op.String(), Method: m, Plaintext: p.Op == Decrypt}
 	tx, fs, err := begin(home, log, h, p.marshal())
 	if err != nil {
@@ -77,6 +65,27 @@ func Begin(home, log store.Store, p *Plan, keys *crypt.Keyring) (*Conversion, er
 	}
 	return newConversion(tx, fs, p, keys, position{}), nil
 }
+
+// BeginCopy is Begin for an image that nobody uses before it is complete, and
+// that is dropped if anything fails: neither log nor mark. Metadata is written
+// in the end, so that no block is written in two versions.
+func BeginCopy(home store.Store, p *Plan, keys *crypt.Keyring) (*Conversion, error) {
+	if _, err := rand.Read(p.Seed[:]); err != nil {
+		return nil, err
+	}
+	tx := txn.Unlogged(home)
+	fs, err := probe.Open(tx, probe.Options{Write: true})
+	if err != nil {
+		return nil, err
+	}
+	c := newConversion(tx, fs, p, keys, position{})
+	c.limits.staged = copyStaged
+	return c, nil
+}
+
+// copyStaged is how much metadata a copy keeps in memory, in bytes. Only where
+// there is more, blocks may be written before all of their inodes are converted.
+const copyStaged = 512 << 20
 
 // begin makes the log and sets the mark.
 func begin(home, log store.Store, h txn.Header, plan []byte) (*txn.Tx, image.FS, error) {
@@ -133,19 +142,30 @@ func (c *Conversion) OnProgress(f func(Progress)) { c.report = f }
 func (c *Conversion) Run(ctx context.Context, d Direction) error {
 	for !c.atEnd(d) {
 		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("%w: %w", txn.ErrUnfinished, err)
+			return c.unfinished(err)
 		}
 		if err := c.batch(d); err != nil {
-			return unfinished(err)
+			return c.unfinished(err)
 		}
 		c.tell(d)
 	}
 	if d == Forward && c.plan.Wipe {
 		if err := c.wipe(ctx); err != nil {
-			return unfinished(err)
+			return c.unfinished(err)
 		}
 	}
+	if c.tx.Header().Method == txn.None {
+		return c.tx.Checkpoint()
+	}
 	return end(c.tx, c.fs)
+}
+
+// unfinished says that the way on is Open, but of a copy, which is dropped.
+func (c *Conversion) unfinished(err error) error {
+	if c.tx.Header().Method == txn.None {
+		return err
+	}
+	return unfinished(err)
 }
 
 func unfinished(err error) error {
@@ -166,8 +186,14 @@ func end(tx *txn.Tx, fs image.FS) error {
 	if err := tx.End(tx.Position()); err != nil {
 		return err
 	}
-	return tx.Wipe()
+	if err := tx.Wipe(); err != nil {
+		return fmt.Errorf("%w: %w", ErrLogLeft, err)
+	}
+	return nil
 }
+
+// ErrLogLeft: everything is done, but the log could not be overwritten.
+var ErrLogLeft = errors.New("the image is complete, its log was not wiped")
 
 func (c *Conversion) atEnd(d Direction) bool {
 	if d == Back {

@@ -140,7 +140,7 @@ func (t *Tx) commit(to stage, position []byte) error {
 		panic("txn: position too long")
 	}
 	if err := t.tryCommit(to, position); err != nil {
-		t.broken = fmt.Errorf("%w: %w", ErrUnfinished, err)
+		t.fail(err)
 		return t.broken
 	}
 	t.Discard()
@@ -187,9 +187,17 @@ func (t *Tx) Checkpoint() error {
 		return t.broken
 	}
 	if err := t.checkpoint(); err != nil {
-		t.broken = fmt.Errorf("%w: %w", ErrUnfinished, err)
+		t.fail(err)
 	}
 	return t.broken
+}
+
+// fail ends the transaction: only what has a log can be recovered.
+func (t *Tx) fail(err error) {
+	t.broken = err
+	if t.log != nil {
+		t.broken = fmt.Errorf("%w: %w", ErrUnfinished, err)
+	}
 }
 
 // checkpoint syncs home, and the epoch ends.

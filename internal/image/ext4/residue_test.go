@@ -66,7 +66,8 @@ func overwrite(t *testing.T, path string, noise *rand.ChaCha8) {
 	}
 }
 
-// residueSize is the size of what the counters say is free, and of the log.
+// residueSize is the size of what the counters say is free, of the log and of
+// unmapped blocks in clusters.
 func residueSize(t *testing.T, fs *FS) int64 {
 	t.Helper()
 	free := int64(0)
@@ -85,7 +86,9 @@ func residueSize(t *testing.T, fs *FS) int64 {
 	free += int64(fs.sb.freeInodes()) * int64(fs.geo.inodeSize)
 	log, err := fs.journalLog()
 	must(t, err)
-	for _, r := range log {
+	slack, err := fs.clusterSlack()
+	must(t, err)
+	for _, r := range append(log, slack...) {
 		free += r.n
 	}
 	return free
