@@ -33,6 +33,8 @@ var forbidden = []edge{
 	{"./internal/image/btrfs/...", "./internal/image/f2fs/...", nil, "filesystems share rules through named packages, not one another"},
 	{"./internal/convert/...", "./internal/image/ext4/...", nil, "what is above probe works on image.FS"},
 	{"./internal/fsck/...", "./internal/image/ext4/...", nil, "what is above probe works on image.FS"},
+	{"./internal/audit/...", "./internal/image/ext4/...", nil, "what is above probe works on image.FS"},
+	{"./internal/wipe/...", "./internal/image/ext4/...", nil, "what is above probe works on image.FS"},
 	{"./internal/tree/...", "./internal/image/ext4/...", nil, "what is above probe works on image.FS"},
 	{"./internal/keystore/...", "./internal/image/ext4/...", nil, "what is above probe works on image.FS"},
 	{"./internal/store/...", "./...", []string{"./internal/store/..."}, "store is the lowest layer"},
@@ -49,6 +51,8 @@ var forbidden = []edge{
 	{"./internal/feature/...", "./internal/txn/...", nil, "a feature is set through image.FS"},
 	{"./internal/...", "./cmd/...", nil, "only cmd prints, prompts, exits or reads the environment"},
 	{"./internal/fsck/...", "./internal/convert/...", nil, "checking and converting are neighbours"},
+	{"./internal/audit/...", "./internal/convert/...", nil, "checking and converting are neighbours"},
+	{"./internal/wipe/...", "./internal/crypt/...", nil, "what nothing uses is zeroed without keys"},
 	{"./internal/tree/...", "./internal/convert/...", nil, "reading needs no conversion"},
 	{"./internal/keystore/...", "./internal/convert/...", nil, "metadata is edited through image.FS"},
 

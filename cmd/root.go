@@ -81,6 +81,7 @@ func commands(a *app) []*cobra.Command {
 		newCat(a),
 		newExtract(a),
 		newFsck(a),
+		newAudit(a),
 		newWipeFree(a),
 		newInspect(a),
 		newSetup(a),
