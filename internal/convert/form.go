@@ -65,18 +65,6 @@ func (c *Conversion) names(ino image.Ino, f form) (*crypt.Names, error) {
 	return key.Names(*f, uint64(ino), c.vol)
 }
 
-// contents opens the contents cipher of a file, nil for plaintext.
-func (c *Conversion) contents(ino image.Ino, f form) (*crypt.Contents, error) {
-	if f == nil {
-		return nil, nil
-	}
-	key, err := c.keys.For(f.Policy)
-	if err != nil {
-		return nil, err
-	}
-	return key.Contents(*f, uint64(ino), c.vol)
-}
-
 // convertMeta turns a directory or a symlink from one form into another.
 func (c *Conversion) convertMeta(it item, from, to form) error {
 	var err error

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"fsenc/internal/crypt"
 	"fsenc/internal/crypt/policy"
 	"fsenc/internal/image"
 	"fsenc/internal/txn"
@@ -69,22 +70,33 @@ func (c *Conversion) recode(t txn.Tag, b []byte) error {
 
 // recodeRun turns a run from one form into the other in place.
 func (c *Conversion) recodeRun(r *run, b []byte) error {
-	dec, err := c.contents(r.ino, r.from)
+	err := c.withContents(r.ino, r.from, func(f *crypt.Contents) { f.DecryptBlocks(b, b, uint64(r.lblk)) })
 	if err != nil {
 		return err
-	}
-	if dec != nil {
-		dec.DecryptBlocks(b, b, uint64(r.lblk))
-		dec.Close()
 	}
 	clear(b[r.inFile:])
-	enc, err := c.contents(r.ino, r.to)
+	return c.withContents(r.ino, r.to, func(f *crypt.Contents) { f.EncryptBlocks(b, b, uint64(r.lblk)) })
+}
+
+// withContents calls do with the contents cipher of a file, not at all for
+// plaintext. The memory of ciphers is used again, wiped.
+func (c *Conversion) withContents(ino image.Ino, f form, do func(*crypt.Contents)) error {
+	if f == nil {
+		return nil
+	}
+	key, err := c.keys.For(f.Policy)
 	if err != nil {
 		return err
 	}
-	if enc != nil {
-		enc.EncryptBlocks(b, b, uint64(r.lblk))
-		enc.Close()
+	cipher, ok := c.ciphers.Get().(*crypt.Contents)
+	if !ok {
+		cipher = new(crypt.Contents)
 	}
+	if err := cipher.Init(key, *f, uint64(ino), c.vol); err != nil {
+		return err
+	}
+	do(cipher)
+	cipher.Close()
+	c.ciphers.Put(cipher)
 	return nil
 }

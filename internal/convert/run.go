@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"sync"
 
 	"fsenc/internal/crypt"
 	"fsenc/internal/crypt/policy"
@@ -46,6 +47,9 @@ type Conversion struct {
 
 	pos    position
 	limits limits
+
+	ciphers sync.Pool // of *crypt.Contents
+
 	bytes  int64
 	report func(Progress)
 }
