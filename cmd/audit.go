@@ -187,7 +187,7 @@ func (r *auditReport) scan(source string) error {
 		return err
 	}
 	if res.Untold > 0 {
-		r.app.warn("%s more are not shown: zero free space with fsenc wipe-free, then look again", plural(res.Untold, "match"))
+		r.app.warn("%d of %d matches are not shown: zero free space with fsenc wipe-free, then look again", res.Untold, res.Matches)
 	}
 	r.count(res.Result)
 	r.sum.Scan = &jsonScan{res.Bytes, res.Read, res.Matches, res.Untold}

@@ -68,9 +68,9 @@ func newPatternSet(all []pattern) *patternSet {
 // spread multiplies 8 bytes to a hash whose upper bits depend on all of them.
 const spread = 0x9e3779b97f4a7c15
 
-// search calls f for each pattern that begins in the first n bytes of p, which
-// goes on behind them for the longest pattern, and for 8 bytes at least.
-func (s *patternSet) search(p []byte, n int, f func(at int, found *pattern)) {
+// search calls f with the number of each pattern that begins in the first n
+// bytes of p, which goes on behind them for the longest pattern, and for 8 bytes at least.
+func (s *patternSet) search(p []byte, n int, f func(at, number int)) {
 	filter, shift := s.filter, s.shift&63
 	for i := 0; i < n; i++ {
 		head := le.Uint64(p[i : i+8])
@@ -84,7 +84,7 @@ func (s *patternSet) search(p []byte, n int, f func(at int, found *pattern)) {
 // verify calls f for the patterns that begin at a place of p. It looks for each
 // length that there is, so that many patterns that begin alike cost little
 // more.
-func (s *patternSet) verify(p []byte, at int, head uint64, f func(at int, found *pattern)) {
+func (s *patternSet) verify(p []byte, at int, head uint64, f func(at, number int)) {
 	p = p[at:]
 	i, ok := slices.BinarySearch(s.heads, head)
 	if !ok {
@@ -98,7 +98,7 @@ func (s *patternSet) verify(p []byte, at int, head uint64, f func(at int, found 
 		}
 		k, _ := slices.BinarySearchFunc(group, p[:n], func(a pattern, text []byte) int { return bytes.Compare(a.text, text) })
 		for ; k < len(group) && bytes.Equal(group[k].text, p[:n]); k++ {
-			f(at, &group[k])
+			f(at, g.lo+k)
 		}
 	}
 }

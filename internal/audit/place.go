@@ -12,6 +12,7 @@ import (
 // placed are hits with what the filesystem says of their places.
 type placed struct {
 	fs     image.FS
+	src    *Source
 	bs     int64
 	hits   []hit
 	spots  []spot // one for each hit
@@ -34,8 +35,9 @@ type owner struct {
 }
 
 // place finds out what each hit lies in. Hits are sorted by offset.
-func place(ctx context.Context, t *tree.Tree, hits []hit) (*placed, error) {
-	p := &placed{fs: t.FS(), bs: int64(t.FS().Super().BlockSize), hits: hits, spots: make([]spot, len(hits)), owners: map[image.Ino]*owner{}}
+func place(ctx context.Context, t *tree.Tree, src *Source, hits []hit) (*placed, error) {
+	p := &placed{fs: t.FS(), src: src, bs: int64(t.FS().Super().BlockSize),
+		hits: hits, spots: make([]spot, len(hits)), owners: map[image.Ino]*owner{}}
 	if len(hits) == 0 {
 		return p, nil
 	}

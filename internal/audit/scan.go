@@ -21,8 +21,9 @@ const (
 	// overlap is how far a string may reach into the next chunk: a symlink
 	// target may have nearly 4096 bytes.
 	overlap = 4096
-	// maxHits bounds the places that are kept.
-	maxHits = 1 << 16
+	// maxHits bounds the places that are kept, of 56 bytes each: 2 GiB of
+	// contents where blocks have 4 KiB.
+	maxHits = 1 << 19
 )
 
 // ScanResult counts what Scan read and found.
@@ -31,7 +32,7 @@ type ScanResult struct {
 	Bytes   int64  // of the image
 	Read    int64  // of those, without holes of the image file
 	Matches uint64 // places
-	Untold  uint64 // of those, more than Scan keeps: no finding tells of them
+	Untold  uint64 // of those, more than are kept: no finding tells of them
 }
 
 // Scan searches the image in home, which t reads, for the source. It calls
@@ -48,33 +49,25 @@ func Scan(ctx context.Context, t *tree.Tree, home store.Store, src *Source, prog
 	if err := s.run(ctx, progress); err != nil {
 		return ScanResult{}, err
 	}
-	slices.SortFunc(s.hits, func(a, b hit) int { return cmp.Or(cmp.Compare(a.off, b.off), cmp.Compare(a.kind, b.kind)) })
+	slices.SortFunc(s.hits, func(a, b hit) int { return cmp.Or(cmp.Compare(a.off, b.off), cmp.Compare(a.pattern, b.pattern)) })
 	res := ScanResult{Bytes: s.size, Read: s.read, Matches: uint64(len(s.hits)) + s.untold, Untold: s.untold}
-	p, err := place(ctx, t, s.hits)
+	p, err := place(ctx, t, src, s.hits)
 	if err != nil {
 		return res, err
 	}
-	err = p.tell(src, func(f Finding) error {
+	err = p.tell(func(f Finding) error {
 		res.count(f.Severity)
 		return report(f)
 	})
 	return res, err
 }
 
-// hit is one match.
+// hit is one match: of a pattern, or of sectors of one file in one block.
 type hit struct {
-	off  int64
-	kind Kind
-	node uint32
-	text []byte // of a pattern
-}
-
-// size is how many bytes match.
-func (h hit) size() int64 {
-	if h.text != nil {
-		return int64(len(h.text))
-	}
-	return sectorSize
+	off     int64
+	node    uint32
+	pattern uint32 // its number + 1, 0 for sectors
+	sectors uint32
 }
 
 type scan struct {
@@ -180,7 +173,8 @@ type chunk struct {
 	untold uint64
 }
 
-// sector searches the sector that begins at a place of the buffer.
+// sector searches the sector that begins at a place of the buffer. In one that
+// is known contents a name is a word in a text.
 func (c *chunk) sector(at int) {
 	p := c.buf[at : at+sectorSize]
 	same := constant(p)
@@ -190,15 +184,28 @@ func (c *chunk) sector(at int) {
 	off := c.off + int64(at)
 	if !same {
 		if node, ok := c.src.sectors.find(sectorHash(p)); ok {
-			c.hit(hit{off: off, kind: Contents, node: node})
+			c.match(off, node)
+			return
 		}
 	}
 	if c.contents.has(image.Pblk(off / c.bs)) {
 		return
 	}
-	c.src.patterns.search(c.buf[at:], sectorSize, func(i int, found *pattern) {
-		c.hit(hit{off: off + int64(i), kind: found.kind, node: found.node, text: found.text})
+	c.src.patterns.search(c.buf[at:], sectorSize, func(i, number int) {
+		c.hit(hit{off: off + int64(i), node: c.src.patterns.sorted[number].node, pattern: uint32(number) + 1})
 	})
+}
+
+// match notes a sector, with those of the same block and file.
+func (c *chunk) match(off int64, node uint32) {
+	if n := len(c.hits); n > 0 {
+		last := &c.hits[n-1]
+		if last.pattern == 0 && last.node == node && last.off/c.bs == off/c.bs {
+			last.sectors++
+			return
+		}
+	}
+	c.hit(hit{off: off, node: node, sectors: 1})
 }
 
 func (c *chunk) hit(h hit) {

@@ -299,16 +299,16 @@ func encrypted(t *testing.T, base []byte, wipe bool) []byte {
 func TestScanBounds(t *testing.T) {
 	src := t.TempDir()
 	put(t, src, "name-of-it", nil)
-	path := mke2fs(t, t.TempDir(), "8M", "-b", "1024", "-O", "^has_journal")
+	path := mke2fs(t, t.TempDir(), "16M", "-b", "1024", "-O", "^has_journal")
 	img := read(t, path)
 	at := bytes.LastIndexFunc(img, func(r rune) bool { return r != 0 })
-	free := (len(img) - 3<<20) &^ 1023
+	free := (len(img) - 7<<20) &^ 1023
 	if at > free {
 		t.Fatalf("the end of the image is in use up to %d", at)
 	}
-	copy(img[free:free+2<<20], bytes.Repeat([]byte("name-of-it"), 2<<20/10))
+	copy(img[free:free+6<<20], bytes.Repeat([]byte("name-of-it"), 6<<20/10))
 	found, res := scanFor(t, img, source(t, src))
-	if uint64(len(found))+res.Untold != res.Matches || res.Matches != 2<<20/10 || len(found) != maxHits {
+	if uint64(len(found))+res.Untold != res.Matches || res.Matches != 6<<20/10 || len(found) != maxHits {
 		t.Errorf("%d findings, %+v", len(found), res)
 	}
 	home := storetest.NewMem(img)

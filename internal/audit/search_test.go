@@ -28,7 +28,7 @@ func TestPatterns(t *testing.T) {
 	s := newPatternSet(slices.Clone(all))
 	p := append(word(4000), make([]byte, 64)...)
 	got := map[string]int{}
-	s.search(p, 4000, func(at int, f *pattern) { got[fmt.Sprintf("%d %s %s", at, f.kind, f.text)]++ })
+	s.search(p, 4000, func(at, i int) { got[fmt.Sprintf("%d %s %s", at, s.sorted[i].kind, s.sorted[i].text)]++ })
 	want := map[string]int{}
 	for _, f := range all {
 		for at := range 4000 {
@@ -122,7 +122,7 @@ func BenchmarkSearch(b *testing.B) {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			b.SetBytes(1 << 20)
 			for b.Loop() {
-				s.search(p, 1<<20, func(int, *pattern) {})
+				s.search(p, 1<<20, func(int, int) {})
 			}
 		})
 	}

@@ -29,13 +29,31 @@ func newSectorSet(max int) *sectorSet {
 	return s
 }
 
+// resize makes room for a number of slots.
 func (s *sectorSet) resize(slots int) {
 	keys, files := s.keys, s.files
 	s.keys, s.files, s.n = make([]uint64, slots), make([]uint32, slots), 0
 	for i, k := range keys {
-		if k != 0 && k&s.mask == 0 {
+		if k != 0 {
 			s.insert(k, files[i])
 		}
+	}
+}
+
+// halve drops every other hash of the sample.
+func (s *sectorSet) halve() {
+	s.mask = s.mask<<1 | 1
+	var keys []uint64
+	var files []uint32
+	for i, k := range s.keys {
+		if k != 0 && k&s.mask == 0 {
+			keys, files = append(keys, k), append(files, s.files[i])
+		}
+	}
+	clear(s.keys)
+	s.n = 0
+	for i, k := range keys {
+		s.insert(k, files[i])
 	}
 }
 
@@ -65,8 +83,7 @@ func (s *sectorSet) add(h uint64, file uint32) {
 		if len(s.keys) < s.max {
 			s.resize(2 * len(s.keys))
 		} else {
-			s.mask = s.mask<<1 | 1
-			s.resize(s.max)
+			s.halve()
 		}
 		if h&s.mask != 0 {
 			return

@@ -13,41 +13,62 @@ import (
 type told struct {
 	region Region
 	owner  *owner
-	first  hit
+	off    int64
+	node   uint32
+	kind   Kind
+	text   []byte // nil for sectors
 	end    int64
 	bytes  int64
 }
 
+// runGap is how many bytes may lie between sectors that are told as one run:
+// of a sample not every one is known.
+const runGap = 64 << 10
+
 // tell makes findings of the hits, one of those that follow one another.
-func (p *placed) tell(src *Source, report func(Finding) error) error {
+func (p *placed) tell(report func(Finding) error) error {
 	var run *told
-	flush := func() error {
-		if run == nil {
-			return nil
-		}
-		f, ok, err := p.finding(src, run)
-		if err != nil || !ok {
-			return err
-		}
-		return report(f)
-	}
-	for i, h := range p.hits {
-		region, o := p.region(i)
-		if run != nil && run.continues(region, o, h) {
-			run.end, run.bytes = h.off+h.size(), run.bytes+h.size()
+	for i := range p.hits {
+		next := p.told(i)
+		if run != nil && run.continues(next) {
+			run.end, run.bytes = next.end, run.bytes+next.bytes
 			continue
 		}
-		if err := flush(); err != nil {
+		if err := p.report(run, report); err != nil {
 			return err
 		}
-		run = &told{region: region, owner: o, first: h, end: h.off + h.size(), bytes: h.size()}
+		run = next
 	}
-	return flush()
+	return p.report(run, report)
 }
 
-// continues tells whether a hit is the next sector of the same file.
-func (r *told) continues(region Region, o *owner, h hit) bool {
-	return r.first.text == nil && h.text == nil && h.node == r.first.node && h.off == r.end && region == r.region && o == r.owner
+func (p *placed) told(i int) *told {
+	h := p.hits[i]
+	r := &told{off: h.off, node: h.node, kind: Contents, bytes: int64(h.sectors) * sectorSize}
+	if h.pattern > 0 {
+		found := p.src.patterns.sorted[h.pattern-1]
+		r.kind, r.text, r.bytes = found.kind, found.text, int64(len(found.text))
+	}
+	r.end = r.off + r.bytes
+	r.region, r.owner = p.region(i)
+	return r
+}
+
+// continues tells whether next is more of the same file.
+func (r *told) continues(next *told) bool {
+	return r.text == nil && next.text == nil && next.node == r.node && next.off <= r.end+runGap &&
+		next.region == r.region && next.owner == r.owner
+}
+
+func (p *placed) report(r *told, report func(Finding) error) error {
+	if r == nil {
+		return nil
+	}
+	f, ok, err := p.finding(r)
+	if err != nil || !ok {
+		return err
+	}
+	return report(f)
 }
 
 // The findings of Scan.
@@ -78,10 +99,9 @@ var wheres = map[Region]struct{ where, advice string }{
 }
 
 // finding makes the finding of a run; not ok means that it is none.
-func (p *placed) finding(src *Source, r *told) (f Finding, ok bool, err error) {
-	h := r.first
-	f = Finding{Region: r.region, Match: Match{Kind: h.kind, Source: src.path(h.node), Text: h.text, Bytes: r.bytes}}
-	f.Pblk = image.Pblk(h.off / p.bs)
+func (p *placed) finding(r *told) (f Finding, ok bool, err error) {
+	f = Finding{Region: r.region, Match: Match{Kind: r.kind, Source: p.src.path(r.node), Text: r.text, Bytes: r.bytes}}
+	f.Pblk = image.Pblk(r.off / p.bs)
 	if r.owner != nil {
 		f.Ino, f.Path = r.owner.attr.Ino, r.owner.path
 	}
@@ -98,9 +118,9 @@ func (p *placed) finding(src *Source, r *told) (f Finding, ok bool, err error) {
 		where = "in an extended attribute"
 	case r.region == Metadata, r.region == SystemFile:
 		f.ID, f.Severity = idUnknown, image.Warning
-	case r.region == File && h.text != nil, live && h.kind == Name && r.region != Directory && r.owner.attr.Type != image.TypeDirectory:
+	case r.region == File && r.text != nil, live && r.kind == Name && r.region != Directory && r.owner.attr.Type != image.TypeDirectory:
 		return f, false, nil // a word in somebody's text
-	case live && h.kind == Name:
+	case live && r.kind == Name:
 		f.ID, f.Severity, f.Advice = idName, image.Info, ""
 		where = "is one in this directory, too"
 	case live:
@@ -133,9 +153,9 @@ func (p *placed) use(r *told) (live, attribute bool, err error) {
 	if r.owner == nil {
 		return false, false, nil
 	}
-	a, h := r.owner.attr, r.first
-	if r.region == InodeSlot && h.text != nil {
-		held, err := p.inAttribute(a.Ino, h.text)
+	a := r.owner.attr
+	if r.region == InodeSlot && r.text != nil {
+		held, err := p.inAttribute(a.Ino, r.text)
 		if err != nil || held {
 			return held && !a.Encrypted, held && a.Encrypted, err
 		}
@@ -147,18 +167,18 @@ func (p *placed) use(r *told) (live, attribute bool, err error) {
 	case r.region == File:
 		return true, false, nil
 	case r.region == Directory, r.region == InodeSlot && a.Type == image.TypeDirectory:
-		live, err = p.inDirectory(a.Ino, h)
-	case r.region == InodeSlot && h.text != nil:
-		live, err = p.inSlot(a, h.text)
+		live, err = p.inDirectory(a.Ino, r)
+	case r.region == InodeSlot && r.text != nil:
+		live, err = p.inSlot(a, r.text)
 	}
 	return live, false, err
 }
 
-func (p *placed) inDirectory(dir image.Ino, h hit) (bool, error) {
-	if h.kind != Name {
+func (p *placed) inDirectory(dir image.Ino, r *told) (bool, error) {
+	if r.kind != Name {
 		return false, nil
 	}
-	_, err := p.fs.Lookup(dir, h.text)
+	_, err := p.fs.Lookup(dir, r.text)
 	if errors.Is(err, image.ErrNotExist) {
 		return false, nil
 	}
