@@ -35,19 +35,7 @@ func newBench(a *app) *cobra.Command {
 	f := c.Flags()
 	f.StringArrayVar(&o.modes, "mode", nil, "measure the `MODE`, as AES-256-XTS; may be repeated (all modes if not given)")
 	f.DurationVar(&o.duration, "duration", 100*time.Millisecond, "CPU `TIME` to spend on each row")
-	if err := c.RegisterFlagCompletionFunc("mode", completeModes); err != nil {
-		panic(err) // there is such a flag
-	}
 	return c
-}
-
-// completeModes completes the name of a mode.
-func completeModes(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	var words []string
-	for _, m := range bench.AllModes() {
-		words = append(words, m.String())
-	}
-	return words, cobra.ShellCompDirectiveNoFileComp
 }
 
 func (a *app) bench(o *benchOptions) error {

@@ -19,6 +19,7 @@ var flagWords = map[string][]string{
 	"filenames":    modeWords(func(p policy.Pair) policy.Mode { return p.Filenames }),
 	"force":        forceable,
 	"format":       {"text", "json"},
+	"kdf":          {kdfNone, kdfV1, kdfV2},
 	"key-encoding": {"raw", "hex", "base64"},
 	"mode":         modeWords(func(p policy.Pair) policy.Mode { return p.Contents }, func(p policy.Pair) policy.Mode { return p.Filenames }),
 	"padding":      {"4", "8", "16", "32"},
@@ -49,8 +50,9 @@ var keystoreFlags = map[string]func(*keystore.Store) []string{
 // completeFlags gives the flags of a command and of those below it their
 // completions.
 func (a *app) completeFlags(c *cobra.Command) {
+	local := c.LocalFlags() // makes the set anew each time
 	complete := func(flag string, f cobra.CompletionFunc) {
-		if c.LocalFlags().Lookup(flag) != nil {
+		if local.Lookup(flag) != nil {
 			// The errors are those of a flag that is not there, or comes twice.
 			_ = c.RegisterFlagCompletionFunc(flag, f)
 		}

@@ -91,7 +91,7 @@ func (a *app) loadSettings(flags *pflag.FlagSet) error {
 		}
 	}
 	for _, s := range settingKeys {
-		if err := a.bind(v, s.key, flags.Lookup(s.key)); err != nil {
+		if err := a.bind(v, s.key, settingFlag(flags, s.key)); err != nil {
 			return err
 		}
 	}
@@ -108,11 +108,27 @@ func (a *app) loadSettings(flags *pflag.FlagSet) error {
 	return a.applySettings(v, flags)
 }
 
+// ownMeaning annotates a flag that shares no more than the name with a setting.
+const ownMeaning = "fsenc_own_meaning"
+
+// settingFlag is the flag of a command that overrides a setting, nil if it has
+// none.
+func settingFlag(flags *pflag.FlagSet, key string) *pflag.Flag {
+	f := flags.Lookup(key)
+	if f == nil {
+		return nil
+	}
+	if _, own := f.Annotations[ownMeaning]; own {
+		return nil
+	}
+	return f
+}
+
 // applySettings gives flags of the command the defaults that files and the
 // environment have for them. Such a flag does not count as given.
 func (a *app) applySettings(v *viper.Viper, flags *pflag.FlagSet) error {
 	for _, s := range settingKeys {
-		flag := flags.Lookup(s.key)
+		flag := settingFlag(flags, s.key)
 		if flag == nil || flag.Changed || a.origins[s.key] == "default" {
 			continue
 		}

@@ -238,7 +238,7 @@ func classify(err error) (code int, hint string) {
 	case errors.Is(err, image.ErrInUse), errors.Is(err, store.ErrInUse), errors.Is(err, store.ErrLocked):
 		return exitInUse, hint
 	case errors.Is(err, crypt.ErrNoKey), errors.Is(err, crypt.ErrWrongKey), errors.Is(err, crypt.ErrKeySize),
-		errors.Is(err, errKeyText):
+		errors.Is(err, crypt.ErrWeakKey), errors.Is(err, errKeyText):
 		return exitKey, hint
 	case errors.Is(err, image.ErrNoSpace):
 		return exitNoSpace, hint

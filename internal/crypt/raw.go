@@ -12,6 +12,13 @@ import (
 // 32 bytes.
 type RawIV [policy.MaxIVSize]byte
 
+// IV is the IV of a data unit of the inode ino; for names the index is 0. Of the
+// context the flags and the nonce count, and nothing is checked.
+func (k *MasterKey) IV(c policy.Context, ino, index uint64) RawIV {
+	rule := k.ivRule(&c, ino)
+	return RawIV(rule.at(index))
+}
+
 // Raw is a mode under a key of its own, whatever a policy would use it for: for
 // tests of the modes by themselves. It is for one goroutine.
 type Raw struct {

@@ -134,6 +134,9 @@ func testContentsVectors(t *testing.T) {
 					t.Fatalf("%s: %v", v.ID, err)
 				}
 				checkContents(t, &v, &f)
+				if first := k.IV(v.context(), uint64(v.Inode), uint64(v.FirstIndex)); !bytes.HasPrefix(first[:], v.FirstIV) {
+					t.Errorf("%s: raw IV %x", v.ID, first)
+				}
 				checkRaw(t, &v, v.FirstIV, v.Plaintext[:v.UnitSize], v.Ciphertext[:v.UnitSize])
 			}
 		})
