@@ -91,7 +91,7 @@ func TestFscryptRawKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	run(t, "setup", image, "--yes")
-	id := keyID(run(t, "key", "add", image, "--source", "raw", "--name", "stick", "--key-file", raw, "--json"))
+	id := keyID(run(t, "key", "add", image, "--source", "raw", "--name", "stick", "--new-key-file", raw, "--json"))
 	run(t, "encrypt-dir", image, "/secret", "--key-id", id, "--key-file", raw, "--yes")
 	fscrypt(t, image, `
 		fscrypt unlock mnt/secret --key="$RAW" --quiet

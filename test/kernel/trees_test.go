@@ -253,7 +253,7 @@ func TestBlockDevice(t *testing.T) {
 		}
 	}()
 	journal := filepath.Join(t.TempDir(), "journal")
-	run(t, "setup", device, "--yes", "--journal", journal)
+	run(t, "setup", device, "--yes")
 	run(t, "encrypt-dir", device, "/secret", "--key-file", keyFile, "--yes", "--journal", journal)
 	mustBeClean(t, device, "after encrypt-dir")
 	dir := t.TempDir()
