@@ -172,7 +172,9 @@ func (r *auditReport) count(res audit.Result) {
 
 // scan searches the image for what is in a directory of the host.
 func (r *auditReport) scan(source string) error {
-	src, err := audit.ReadSource(r.ctx, source)
+	src, err := audit.ReadSource(r.ctx, source, func(st audit.Stats) {
+		r.meter.update(tick{Phase: "read source", Items: st.Files, Bytes: st.Bytes})
+	})
 	if err != nil {
 		return &hinted{fmt.Errorf("--plaintext-of %s: %w", escapeString(source), unwrapPath(err)), "SRC is the unencrypted original, outside of the image"}
 	}

@@ -77,6 +77,8 @@ func scanFor(t testing.TB, img []byte, src *Source) ([]Finding, ScanResult) {
 	return all, res
 }
 
+func quiet(Stats) {}
+
 func read(t testing.TB, path string) []byte {
 	t.Helper()
 	b, err := os.ReadFile(path)
@@ -86,7 +88,7 @@ func read(t testing.TB, path string) []byte {
 
 func source(t testing.TB, path string) *Source {
 	t.Helper()
-	s, err := ReadSource(t.Context(), path)
+	s, err := ReadSource(t.Context(), path, quiet)
 	must(t, err)
 	return s
 }

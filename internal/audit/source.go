@@ -59,13 +59,14 @@ const maxUnread = 100
 
 // ReadSource reads the plaintext: a directory with all below it, or one file.
 // Symlinks in it are not followed, special files left out. What cannot be read is
-// in Stats; the error is ctx's, or that there is nothing at path.
-func ReadSource(ctx context.Context, path string) (*Source, error) {
-	return readSource(ctx, path, maxText, maxSectors)
+// in Stats; the error is ctx's, or that there is nothing at path. It calls
+// progress now and then with what it has read so far.
+func ReadSource(ctx context.Context, path string, progress func(Stats)) (*Source, error) {
+	return readSource(ctx, path, progress, maxText, maxSectors)
 }
 
 // readSource is ReadSource with other bounds: bytes of text, slots of sectors.
-func readSource(ctx context.Context, path string, text, sectors int) (*Source, error) {
+func readSource(ctx context.Context, path string, progress func(Stats), text, sectors int) (*Source, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
@@ -73,7 +74,7 @@ func readSource(ctx context.Context, path string, text, sectors int) (*Source, e
 	if path, err = filepath.EvalSymlinks(path); err != nil {
 		return nil, err
 	}
-	r := &reader{ctx: ctx, buf: make([]byte, 1<<20), Source: &Source{
+	r := &reader{ctx: ctx, progress: progress, buf: make([]byte, 1<<20), Source: &Source{
 		root: path, nodes: []node{{}}, text: make([]byte, 0, text), sectors: newSectorSet(sectors)}}
 	if err := filepath.WalkDir(path, r.entry); err != nil {
 		return nil, err
@@ -102,10 +103,11 @@ func (s *Source) path(n uint32) string {
 // reader builds a source.
 type reader struct {
 	*Source
-	ctx   context.Context
-	all   []pattern
-	stack []uint32 // nodes from the source down to the directory at hand
-	buf   []byte
+	ctx      context.Context
+	progress func(Stats)
+	all      []pattern
+	stack    []uint32 // nodes from the source down to the directory at hand
+	buf      []byte
 }
 
 // entry takes one entry of the source; it is called in the order of paths.
@@ -230,6 +232,7 @@ func (r *reader) file(path string, n uint32) error {
 		got, err := io.ReadFull(f, r.buf)
 		r.stats.Bytes += int64(got)
 		r.contents(r.buf[:got], off, n)
+		r.progress(r.stats)
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			return nil
 		}

@@ -61,7 +61,7 @@ func TestReadSourceBounds(t *testing.T) {
 	for i := range 40 {
 		put(t, dir, fmt.Sprintf("directory-%d/a-name-of-30-bytes-it-is-%04d", i, i), noise(fmt.Sprint(i), 10*sectorSize))
 	}
-	s, err := readSource(t.Context(), dir, 500, 256)
+	s, err := readSource(t.Context(), dir, quiet, 500, 256)
 	must(t, err)
 	st := s.Stats()
 	if st.Whole() || st.Dropped < 50 || st.SampledOneIn < 2 || st.Sectors != 400 || st.SectorsKept > 192 || st.SectorsKept < 40 {
@@ -72,12 +72,12 @@ func TestReadSourceBounds(t *testing.T) {
 			t.Errorf("a sector of %q", s.path(n))
 		}
 	}
-	if _, err := ReadSource(t.Context(), filepath.Join(dir, "missing")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := ReadSource(t.Context(), filepath.Join(dir, "missing"), quiet); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("missing: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := ReadSource(ctx, dir); !errors.Is(err, context.Canceled) {
+	if _, err := ReadSource(ctx, dir, quiet); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 }
