@@ -91,21 +91,17 @@ func newInspectContext(a *app) *cobra.Command {
 		Short: "Show an encryption context field by field",
 		Long: "Show the encryption context of an inode, field by field, and whether the kernel\n" +
 			"takes its policy on this filesystem. With --hex a context is given instead of\n" +
-			"IMAGE and PATH.",
+			"PATH, or a policy as the ioctls take it; IMAGE may be left out then.",
 		Args: func(c *cobra.Command, args []string) error {
 			if hexText != "" {
-				return operands()(c, args)
+				return operands("[IMAGE]")(c, args)
 			}
 			return operands("IMAGE", "PATH")(c, args)
 		},
 		ValidArgsFunction: a.completePaths(&k, false),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if hexText != "" {
-				raw, err := hex.DecodeString(hexText)
-				if err != nil {
-					return usagef("--hex: not hexadecimal")
-				}
-				return a.showContext("", 0, raw, nil)
+				return a.contextOfHex(hexText, args)
 			}
 			return a.withNode(&k, args, func(x *access, n tree.Node) error {
 				raw, err := x.fs.Context(n.Ino)
@@ -125,12 +121,43 @@ func newInspectContext(a *app) *cobra.Command {
 	return c
 }
 
+// contextOfHex shows a context that is in no image, and judges it for the one
+// that is given, if any.
+func (a *app) contextOfHex(text string, args []string) error {
+	raw, err := hex.DecodeString(text)
+	if err != nil {
+		return usagef("--hex: not hexadecimal")
+	}
+	if len(args) == 0 {
+		return a.showContext("", 0, raw, nil)
+	}
+	img, err := a.openImage(args[0], probe.Options{AllowUnfinished: true, AllowDirty: true})
+	if err != nil {
+		return err
+	}
+	defer img.Close()
+	sb := img.fs.Super()
+	return a.showContext("", 0, raw, &sb)
+}
+
+// parseContext reads a context, or a policy without a nonce.
+func parseContext(raw []byte) (policy.Context, error) {
+	c, err := policy.ParseContext(raw)
+	if err == nil {
+		return c, nil
+	}
+	if p, perr := policy.ParsePolicy(raw); perr == nil {
+		return policy.Context{Policy: p}, nil
+	}
+	return c, fmt.Errorf("%w: %w", image.ErrCorrupt, err)
+}
+
 // showContext prints a context, and what the kernel says to its policy where
 // the filesystem is known.
 func (a *app) showContext(path string, ino image.Ino, raw []byte, sb *image.Super) error {
-	c, err := policy.ParseContext(raw)
+	c, err := parseContext(raw)
 	if err != nil {
-		return fmt.Errorf("%w: %w", image.ErrCorrupt, err)
+		return err
 	}
 	valid := ""
 	block := 4096

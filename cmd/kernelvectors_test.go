@@ -5,11 +5,48 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"os"
 	"testing"
 
 	"fsenc/internal/crypt/crypttest"
 	"fsenc/internal/crypt/policy"
+	"fsenc/internal/image/imagetest"
 )
+
+// TestPolicies compares the judgement of policies with a kernel's, on images
+// like the kernel's.
+func TestPolicies(t *testing.T) {
+	b := newTestBench(t)
+	images := map[string]string{"ext4-4k": imagetest.Golden(t, "ext4-4k"), "ext4-1k-stable": imagetest.Golden(t, "ext4-1k")}
+	if code := newApp(b.in, b.out, b.err).run([]string{"setup", images["ext4-1k-stable"], "--feature", "stable_inodes", "--no-metadata", "-y"}); code != exitDone {
+		t.Fatalf("setup: exit code %d", code)
+	}
+	accepted := 0
+	for _, v := range crypttest.Load[struct {
+		ID      string
+		Policy  string
+		Results map[string]string
+	}](t, "policies.json") {
+		for kind, image := range images {
+			fill(t, b.out, nil)
+			code := newApp(b.in, b.out, b.err).run([]string{"inspect", "context", "--json", "--hex", v.Policy, image})
+			out, err := os.ReadFile(b.out.Name())
+			if err != nil {
+				t.Fatal(err)
+			}
+			taken := code == exitDone && !bytes.Contains(out, []byte(`"invalid":`))
+			if taken {
+				accepted++
+			}
+			if taken != (v.Results[kind] == "ok") {
+				t.Errorf("%s: %s on %s: the kernel says %s, inspect %s", v.ID, v.Policy, kind, v.Results[kind], out)
+			}
+		}
+	}
+	if accepted < 20 {
+		t.Errorf("only %d policies were accepted", accepted)
+	}
+}
 
 // hashes runs inspect dirhash for one name.
 func (b *vectorBench) hashes(args ...string) (h jsonHash) {
