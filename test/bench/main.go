@@ -1,186 +1,159 @@
-// Command bench measures fsenc beside its peers on this machine, one after
-// the other in one run, and prints the ratios that BENCHMARKS.md records.
+// Command bench measures fsenc beside its peers on this machine, in turn and in
+// one run, and prints the ratios that BENCHMARKS.md records. It exits with 1
+// when a ratio misses its bar.
 //
-// It needs root, e2fsprogs and a kernel with ext4 encryption. The tree that is
-// converted is the Go source tree, some ten thousand files.
+//	go run ./test/bench                 everything
+//	go run ./test/bench -list           what there is
+//	go run ./test/bench tree big fsck   some of it
+//
+// It needs root, e2fsprogs, openssl, cryptsetup, a kernel with ext4 encryption, and
+// 20 GB for a moment in the scratch directory, which should not be in memory.
+// Peers and fsenc start with what they read in the page cache, unless the row
+// says cold; what they write counts until it is on the disk.
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
-
-	"fsenc/test/linux"
 )
 
+// measurement is one subject of comparison, chosen by its name.
+type measurement struct {
+	name, about string
+	images      []string // that it uses; see images.go
+	run         func(*bench) error
+}
+
+// all is in the order in which they run: what shares images is together.
+var all = []measurement{
+	{"tree", "encrypt the Go source tree, beside cp -a into an encrypted directory", nil, (*bench).tree},
+	{"big", "encrypt a large file, beside dd over the same bytes", []string{"big"}, (*bench).big},
+	{"luks", "encrypt a large file, beside cryptsetup reencrypt", []string{"big"}, (*bench).luks},
+	{"extract", "extract a large file, beside cp from the mounted image", []string{"big", "big-secret"}, (*bench).extract},
+	{"many", "encrypt very many small files, time for each beside few", []string{"few", "many"}, (*bench).many},
+	{"fsck", "check an image of very many files, beside e2fsck -fn", []string{"many", "many-secret"}, (*bench).fsck},
+	{"names", "encrypt a directory of very many names, beside few", []string{"few-names", "many-names"}, (*bench).names},
+	{"sparse", "encrypt a sparse file of 1 TiB in an image of 8 TiB", nil, (*bench).sparse},
+	{"crypto", "ciphers and keys on one core, beside OpenSSL and libraries", nil, (*bench).crypto},
+}
+
+// bench is one run of measurements in a scratch directory.
+type bench struct {
+	ctx    context.Context
+	bin    string // fsenc
+	source string // the tree of the measurement "tree"
+	dir    string // scratch
+	raw    []byte // the master key, and the file that holds it
+	key    string
+	rounds int
+	scale  scale
+	report *report
+}
+
+// scale is how large the large things are.
+type scale struct {
+	bytes int64 // of the large file
+	many  int   // files, names
+	few   int
+}
+
 func main() {
-	bin := flag.String("fsenc", "bin/fsenc", "the program to measure")
-	rounds := flag.Int("rounds", 3, "runs of each; the best counts")
-	tree := flag.String("tree", filepath.Join(runtime.GOROOT(), "src"), "the tree to convert")
+	b := &bench{report: &report{}}
+	flag.StringVar(&b.bin, "fsenc", "bin/fsenc", "the program to measure")
+	flag.StringVar(&b.source, "tree", filepath.Join(runtime.GOROOT(), "src"), "the tree to convert")
+	flag.IntVar(&b.rounds, "rounds", 3, "times that each side runs; the best counts")
+	flag.BoolVar(&b.report.json, "json", false, "print a JSON object a line")
+	dir := flag.String("dir", os.TempDir(), "where the scratch directory is made")
+	gib := flag.Float64("gib", 4, "GiB of the large file")
+	flag.IntVar(&b.scale.many, "many", 1_000_000, "files, or names, that are very many")
+	list := flag.Bool("list", false, "list the measurements")
 	flag.Parse()
-	if err := run(*bin, *tree, *rounds); err != nil {
+	b.scale.bytes, b.scale.few = int64(*gib*(1<<30)), b.scale.many/100
+	if *list {
+		for _, m := range all {
+			fmt.Printf("%-8s %s\n", m.name, m.about)
+		}
+		return
+	}
+	// Ctrl-C ends the command that runs; what is mounted is then unmounted.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	b.ctx = ctx
+	missed, err := b.runAll(*dir, flag.Args())
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
+	}
+	if err != nil || missed > 0 {
 		os.Exit(1)
 	}
 }
 
-// bench is one run of all measurements in a scratch directory.
-type bench struct {
-	bin, tree, dir, key string
-}
-
-func run(bin, tree string, rounds int) error {
-	dir, err := os.MkdirTemp("", "fsenc-bench")
+// runAll makes the scratch directory and runs the measurements that are named,
+// or all, and returns how many bars were missed.
+func (b *bench) runAll(parent string, names []string) (missed int, err error) {
+	chosen, err := choose(names)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	defer os.RemoveAll(dir)
-	b := &bench{bin: bin, tree: tree, dir: dir, key: filepath.Join(dir, "key")}
-	raw := make([]byte, 64)
-	for i := range raw {
-		raw[i] = byte(i + 1)
+	if b.bin, err = filepath.Abs(b.bin); err != nil {
+		return 0, err
 	}
-	if err := os.WriteFile(b.key, raw, 0o600); err != nil {
-		return err
+	if b.dir, err = os.MkdirTemp(parent, "fsenc-bench"); err != nil {
+		return 0, err
 	}
-	if err := b.makeImages(); err != nil {
-		return err
+	defer func() { err = joinRemove(err, b.dir) }()
+	if err := b.makeKey(); err != nil {
+		return 0, err
 	}
-	var kernel, ours []time.Duration
-	var rss int64
-	for range rounds {
-		k, err := b.kernelCopy(raw)
-		if err != nil {
-			return fmt.Errorf("cp -a: %w", err)
+	if err := b.report.begin(b.dir); err != nil {
+		return 0, err
+	}
+	for i, m := range chosen {
+		start := time.Now()
+		if err := m.run(b); err != nil {
+			return b.report.missed, fmt.Errorf("%s: %w", m.name, err)
 		}
-		o, r, err := b.encryptDir()
-		if err != nil {
-			return fmt.Errorf("encrypt-dir: %w", err)
-		}
-		kernel, ours, rss = append(kernel, k), append(ours, o), max(rss, r)
+		b.report.progress("%s took %v", m.name, time.Since(start).Round(time.Second))
+		b.dropImages(m, chosen[i+1:])
 	}
-	files, inodes, bytes := count(tree)
-	best, peer := slices.Min(ours), slices.Min(kernel)
-	fmt.Printf("tree: %d files, %d inodes, %d MiB\n", files, inodes, bytes>>20)
-	fmt.Printf("encrypt-dir           %v\n", best.Round(time.Millisecond))
-	fmt.Printf("kernel's cp -a, sync  %v\n", peer.Round(time.Millisecond))
-	fmt.Printf("ratio                 %.2f\n", best.Seconds()/peer.Seconds())
-	fmt.Printf("resident              %d MiB, %d allowed\n", rss>>20, (64<<20+200*inodes)>>20)
-	return nil
+	b.report.end()
+	return b.report.missed, nil
 }
 
-// makeImages makes an empty image for the kernel and one with the tree for us.
-func (b *bench) makeImages() error {
-	for _, name := range []string{"empty.img", "plain.img"} {
-		path := filepath.Join(b.dir, name)
-		if err := sh("truncate", "-s", "1G", path); err != nil {
-			return err
-		}
-		if err := sh("/usr/sbin/mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-O", "encrypt", path); err != nil {
-			return err
-		}
-	}
-	return b.mounted("plain.img", func(dir string) error { return sh("cp", "-a", b.tree, filepath.Join(dir, "tree")) })
-}
-
-func (b *bench) mounted(name string, f func(dir string) error) error {
-	m, err := linux.MountImage(filepath.Join(b.dir, name), filepath.Join(b.dir, "mnt"), "ext4", false, "")
-	if err != nil {
-		return err
-	}
-	err = f(m.Dir)
-	if e := m.Unmount(); err == nil {
-		err = e
+func joinRemove(err error, dir string) error {
+	if e := os.RemoveAll(dir); err == nil {
+		return e
 	}
 	return err
 }
 
-// fresh copies an image for one run and waits until that is on the disk.
-func (b *bench) fresh(name string) error {
-	if err := sh("cp", "--sparse=always", filepath.Join(b.dir, name), filepath.Join(b.dir, "run.img")); err != nil {
-		return err
+// choose finds measurements by name; no names choose all of them.
+func choose(names []string) ([]measurement, error) {
+	for _, n := range names {
+		if !slices.ContainsFunc(all, func(m measurement) bool { return m.name == n }) {
+			return nil, fmt.Errorf("no measurement %q; -list lists them", n)
+		}
 	}
-	return sh("sync")
+	if len(names) == 0 {
+		return all, nil
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(m measurement) bool { return !slices.Contains(names, m.name) }), nil
 }
 
-// kernelCopy is cp -a of the tree into an encrypted directory, and sync.
-func (b *bench) kernelCopy(raw []byte) (d time.Duration, err error) {
-	if err := b.fresh("empty.img"); err != nil {
-		return 0, err
+// makeKey writes the master key of all measurements.
+func (b *bench) makeKey() error {
+	b.raw = make([]byte, 64)
+	for i := range b.raw {
+		b.raw[i] = byte(i + 1)
 	}
-	err = b.mounted("run.img", func(dir string) error {
-		id, err := linux.AddKey(dir, raw)
-		if err != nil {
-			return err
-		}
-		secret := filepath.Join(dir, "secret")
-		if err := os.Mkdir(secret, 0o755); err != nil {
-			return err
-		}
-		if err := linux.SetPolicy(secret, linux.PolicyV2{Contents: 1, Filenames: 4, Flags: 3, Identifier: id}); err != nil {
-			return err
-		}
-		start := time.Now()
-		if err := sh("cp", "-a", b.tree, filepath.Join(secret, "tree")); err != nil {
-			return err
-		}
-		if err := sh("sync", "-f", secret); err != nil {
-			return err
-		}
-		d = time.Since(start)
-		return nil
-	})
-	return d, err
-}
-
-// encryptDir is fsenc encrypt-dir of the same tree in place.
-func (b *bench) encryptDir() (time.Duration, int64, error) {
-	if err := b.fresh("plain.img"); err != nil {
-		return 0, 0, err
-	}
-	cmd := exec.Command(b.bin, "encrypt-dir", filepath.Join(b.dir, "run.img"), "/tree", "--key-file", b.key, "--padding", "32", "--yes")
-	cmd.Stderr = os.Stderr
-	start := time.Now()
-	if err := cmd.Run(); err != nil {
-		return 0, 0, err
-	}
-	d := time.Since(start)
-	return d, cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10, nil
-}
-
-func count(tree string) (files, inodes, bytes int64) {
-	err := filepath.WalkDir(tree, func(_ string, e os.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		inodes++
-		if e.Type().IsRegular() {
-			files++
-			st, err := e.Info()
-			if err != nil {
-				return err
-			}
-			bytes += st.Size()
-		}
-		return nil
-	})
-	if err != nil {
-		panic(err)
-	}
-	return files, inodes, bytes
-}
-
-func sh(name string, args ...string) error {
-	out, err := exec.Command(name, args...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, out)
-	}
-	return nil
+	b.key = filepath.Join(b.dir, "key")
+	return os.WriteFile(b.key, b.raw, 0o600)
 }
