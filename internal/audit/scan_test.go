@@ -297,6 +297,31 @@ func encrypted(t *testing.T, base []byte, wipe bool) []byte {
 	return home.Bytes()
 }
 
+// A string may begin in one piece of the image and end in the next. In the
+// contents of a file nothing is searched for but contents.
+func TestScanSearchesEverywhere(t *testing.T) {
+	other := t.TempDir()
+	put(t, other, "text", bytes.Repeat([]byte("name-of-it"), 3000))
+	img := read(t, mke2fs(t, other, "8M", "-b", "1024", "-O", "^has_journal"))
+	src := t.TempDir()
+	put(t, src, "name-of-it", nil)
+	target := "../" + strings.Repeat("a-long-part-of-a-target/", 80)
+	must(t, os.Symlink(target, filepath.Join(src, "link")))
+	for _, at := range []int{5<<20 - 1, 6<<20 - len(target) + 1, len(img) - len(target)} {
+		copy(img[at:], target)
+	}
+	found, res := scanFor(t, img, source(t, src))
+	// The last part of the file is in a block that is not full.
+	if rest := 30000 % 1024 / 10; len(found) != 3 || res.Matches > uint64(3+rest) {
+		t.Errorf("%d findings, %+v", len(found), res)
+	}
+	for _, f := range found {
+		if f.Match.Kind != Target || f.Match.Source != "link" || f.Region != FreeBlock {
+			t.Errorf("%+v", f)
+		}
+	}
+}
+
 // More than is kept is counted, and the scan ends when it is told to.
 func TestScanBounds(t *testing.T) {
 	src := t.TempDir()
