@@ -15,7 +15,7 @@ RACE = ./cmd/... ./internal/convert/... ./internal/crypt ./internal/extract/... 
 # The packages with assembly.
 ASSEMBLY = ./internal/crypt/...
 
-.PHONY: build demo test test-unit test-kernel test-crash fuzz bench lint generate clean deps
+.PHONY: build demo test test-unit test-arm64 test-kernel test-crash fuzz bench lint generate clean deps
 
 build:
 	$(GO) build -trimpath -ldflags='-s -w' -o bin/fsenc .
@@ -23,7 +23,7 @@ build:
 demo: build
 	test/demo/run bin/fsenc
 
-test: deps test-unit test-kernel test-crash fuzz
+test: deps test-unit test-arm64 test-kernel test-crash fuzz
 
 # The tests that need neither root nor a mount.
 test-unit:
@@ -31,6 +31,10 @@ test-unit:
 	$(GO) test -tags purego $(ASSEMBLY)
 	CGO_ENABLED=1 $(GO) test -race $(RACE)
 	GOARCH=arm64 $(GO) vet ./...
+
+# The vectors on arm64, emulated.
+test-arm64:
+	test/arm64
 
 # The kernel as judge: loop mounts, a virtual machine, Debian's fscrypt.
 test-kernel:

@@ -142,6 +142,9 @@ func do(m job.Mount) (r job.Result) {
 		fail(err)
 		r.Identifiers = append(r.Identifiers, id)
 	}
+	for _, key := range m.KeysV1 {
+		fail(linux.AddKeyV1(root, key))
+	}
 	for _, f := range m.Fill {
 		fail(linux.Fill(filepath.Join(root, f.Dir), f.Tree))
 	}

@@ -35,6 +35,7 @@ type Mount struct {
 	Options  string
 	ReadOnly bool
 	Keys     [][]byte // raw master keys to add before anything else
+	KeysV1   [][]byte // the same for v1 policies
 	Fill     []Fill
 	Add      []string // directories that linux.Add writes into
 	Walk     bool     // record the tree
