@@ -97,7 +97,7 @@ func (x *access) unlockAll() error {
 	if err != nil {
 		return err
 	}
-	var first error
+	var first, unknown error // what is wrong with a secret tells more than that .fscrypt lacks a policy
 	opened := x.silent
 	for _, u := range s.Policies {
 		if _, err := x.ring.For(u.Policy); err == nil {
@@ -108,14 +108,15 @@ func (x *access) unlockAll() error {
 		case err == nil:
 			opened = true
 		case errors.Is(err, errNoMetadata):
-			err = fmt.Errorf("%w: policy %s", crypt.ErrNoKey, u.Policy.KeySpec())
+			unknown = cmp.Or(unknown, fmt.Errorf("%w: policy %s", crypt.ErrNoKey, u.Policy.KeySpec()))
+		default:
+			first = cmp.Or(first, err)
 		}
-		first = cmp.Or(first, err)
 	}
 	if opened {
 		return nil // the summary tells how much stays closed
 	}
-	return first
+	return cmp.Or(first, unknown)
 }
 
 // fsckReport prints findings as they come.
