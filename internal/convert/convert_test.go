@@ -282,7 +282,9 @@ func TestPowerLoss(t *testing.T) {
 			plain := l.make(t)
 			r := recovery{keys: keys, want: snapshot(t, storetest.NewMem(plain), nil), judged: make(map[[32]byte]bool)}
 			encrypted := storetest.NewMem(bytes.Clone(plain))
-			enc := job{op: convert.Encrypt, keys: keys, pol: pol, wipe: true}
+			// Unmapped blocks of clusters are wiped one by one, hundreds of
+			// writes that are all alike: the other layouts stand for them.
+			enc := job{op: convert.Encrypt, keys: keys, pol: pol, wipe: l.name != "bigalloc"}
 			if err := enc.run(t.Context(), encrypted, newLog()); err != nil {
 				t.Fatal(err)
 			}
@@ -455,7 +457,7 @@ func (r *recovery) powerLoss(t *testing.T, j job, base []byte) {
 				break
 			}
 			r.cuts++
-			for seed := range uint64(4) {
+			for seed := range uint64(3) {
 				for _, d := range []convert.Direction{convert.Forward, convert.Back} {
 					name := fmt.Sprintf("%v cut %d seed %d direction %d", j.op, k, seed, d)
 					r.recover(t, name, d, home.Survivor(seed), log.Survivor(seed))
