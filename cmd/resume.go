@@ -130,6 +130,8 @@ func (a *app) explainLog(err error, log string) error {
 	switch {
 	case errors.Is(err, txn.ErrLogForeign):
 		return &hinted{err, "check that " + log + " and the image belong together, and that neither was replaced by an older copy"}
+	case errors.Is(err, txn.ErrNotLog):
+		return &hinted{fmt.Errorf("%w: %s", err, log), "name the journal of the conversion with --journal; this file is left alone"}
 	case errors.Is(err, txn.ErrLogVersion):
 		return &hinted{err, "use the fsenc that began the conversion, or a newer one"}
 	case errors.Is(err, txn.ErrLogDamaged):

@@ -33,6 +33,9 @@ func Open(home, log store.Store) (*Interrupted, Outcome, error) {
 	if errors.Is(err, txn.ErrLogDamaged) && unmarked(home) {
 		return nil, NeverBegun, nil
 	}
+	if err == nil {
+		err = checkUUID(home, tx.Header().UUID)
+	}
 	if err != nil {
 		return nil, 0, err
 	}
@@ -62,6 +65,17 @@ func Open(home, log store.Store) (*Interrupted, Outcome, error) {
 		return nil, 0, err
 	}
 	return &Interrupted{tx, fs, p, pos}, Ready, nil
+}
+
+// checkUUID makes sure that the log of another image is not taken for one that
+// is void here: that image may wait for it. Where a crash tore the superblock
+// nothing can be said; then the guarded record tells.
+func checkUUID(home store.Store, want [16]byte) error {
+	fs, err := probe.Open(home, probe.Options{AllowUnfinished: true, AllowDirty: true})
+	if err == nil && fs.Super().UUID != want {
+		return fmt.Errorf("%w: made for the filesystem %x, this is %x", txn.ErrLogForeign, want, fs.Super().UUID)
+	}
+	return nil
 }
 
 // decode reads the plan and the position in it.

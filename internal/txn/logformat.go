@@ -1,9 +1,11 @@
 package txn
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -17,6 +19,8 @@ var (
 	// ErrLogForeign: the log belongs to another image, or the image has
 	// changed since the log was written.
 	ErrLogForeign = errors.New("log does not belong to this image")
+	// ErrNotLog: what was named is a file of another kind.
+	ErrNotLog = errors.New("not a log of fsenc")
 	// ErrLogVersion: written by a newer fsenc.
 	ErrLogVersion = errors.New("log version not known")
 )
@@ -78,6 +82,23 @@ func (h *Header) encode(plan []byte) []byte {
 	}
 	le.PutUint64(b[120:], xxhash.Sum64(b[:120]))
 	return b
+}
+
+// checkKind refuses a file that no crash can have made of a log, and that must
+// not be treated as one, whatever name led to it. b is how it begins, at most
+// up to the plan. Sectors that were never written, or wiped, are zeros: so the
+// header page, but for its first sector, always is.
+func checkKind(b []byte) error {
+	for off, magic := range map[int]string{headerOff: logMagic, stateOff: stateMagic, stateOff + pageSize: stateMagic} {
+		start := b[min(off, len(b)):min(off+len(magic), len(b))]
+		if len(bytes.Trim(start, "\x00")) > 0 && !strings.HasPrefix(magic, string(start)) {
+			return ErrNotLog
+		}
+	}
+	if len(b) > SectorSize && len(bytes.Trim(b[SectorSize:min(pageSize, len(b))], "\x00")) > 0 {
+		return ErrNotLog
+	}
+	return nil
 }
 
 // decodeHeader returns the header with the length and checksum of the plan.

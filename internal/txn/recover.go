@@ -20,14 +20,18 @@ var ErrNeverBegun = errors.New("the image was never touched by this log")
 const maxPlan = 1 << 34
 
 // Open reads a log and finds its last commit. Home is not touched, and not
-// fit to be read, before Recover.
+// fit to be read, before Recover. The error wraps ErrNotLog, ErrLogForeign,
+// ErrLogVersion or ErrLogDamaged.
 func Open(home, log store.Store) (*Tx, error) {
-	b := make([]byte, pageSize)
+	b := make([]byte, min(planOff, log.Size()))
+	if _, err := log.ReadAt(b, headerOff); err != nil && err != io.EOF {
+		return nil, fmt.Errorf("read log header: %w", err)
+	}
+	if err := checkKind(b); err != nil {
+		return nil, err
+	}
 	if log.Size() < planOff {
 		return nil, fmt.Errorf("%w: %d bytes long", ErrLogDamaged, log.Size())
-	}
-	if _, err := log.ReadAt(b, headerOff); err != nil {
-		return nil, fmt.Errorf("read log header: %w", err)
 	}
 	h, planLen, planSum, err := decodeHeader(b)
 	if err != nil {
