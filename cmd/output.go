@@ -137,7 +137,7 @@ func plural[N int | int64 | uint64](n N, one string) string {
 	if n == 1 {
 		return "1 " + one
 	}
-	if base, ok := strings.CutSuffix(one, "y"); ok {
+	if base, ok := strings.CutSuffix(one, "y"); ok && !strings.HasSuffix(base, "e") {
 		one = base + "ie"
 	}
 	return fmt.Sprintf("%d %ss", n, one)

@@ -140,3 +140,14 @@ func TestProgressForms(t *testing.T) {
 		}
 	}
 }
+
+func TestPlural(t *testing.T) {
+	for want, got := range map[string]string{
+		"1 key": plural(1, "key"), "2 keys": plural(2, "key"), "0 files": plural(0, "file"),
+		"3 directories": plural(3, "directory"), "2 policies": plural(2, "policy"),
+	} {
+		if got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}

@@ -198,10 +198,7 @@ func TestCacheSharedByWorkers(t *testing.T) {
 
 // TestCacheMemoryIsFlat puts distinct nonces through and looks at live memory.
 func TestCacheMemoryIsFlat(t *testing.T) {
-	nonces := uint64(1_000_000)
-	if testing.Short() {
-		nonces = 20_000
-	}
+	const nonces = uint64(1_000_000)
 	k := randomKey(t)
 	cache := NewCache(0)
 	defer cache.Close()
