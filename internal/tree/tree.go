@@ -85,10 +85,19 @@ func (t *Tree) Root() Node {
 	return Node{Ino: t.fs.Root(), Type: image.TypeDirectory, Name: []byte("/"), Path: "/"}
 }
 
-// Attr returns the attributes of the node's inode.
+// Attr returns the attributes of the node's inode. The size of an encrypted
+// symlink is the length of what Readlink returns, as the kernel shows it: the
+// inode tells that of the ciphertext.
 func (t *Tree) Attr(n Node) (image.Attr, error) {
 	a, err := t.fs.Stat(n.Ino)
-	return a, n.wrap(err)
+	if err != nil || a.Type != image.TypeSymlink || !a.Encrypted {
+		return a, n.wrap(err)
+	}
+	// What is wrong with a target is for Readlink to tell: the attributes are sound.
+	if target, err := t.Readlink(n); err == nil || errors.Is(err, crypt.ErrNoKey) && target != nil {
+		a.Size = int64(len(target))
+	}
+	return a, nil
 }
 
 // Context returns the stored context of the node's inode, nil if there is
