@@ -31,7 +31,7 @@ func (c *Conversion) full(b *batch) bool { return b.bytes >= c.limits.batch || b
 type run struct {
 	ino      image.Ino
 	lblk     image.Lblk
-	inFile   int // bytes from here on are the tail of the last block: zeros
+	inFile   int // from here to the end of its block is behind the end of file: zeros
 	from, to form
 }
 
@@ -140,13 +140,11 @@ func subExtent(x image.Extent, skip, n uint64) image.Extent {
 	return image.Extent{Lblk: x.Lblk + image.Lblk(skip), Pblk: x.Pblk + image.Pblk(skip), Len: n}
 }
 
-// inFile is how many of n bytes from lblk on are not the tail of the last
-// block. Blocks wholly behind the end, a verity file's tree, are kept.
+// inFile is how many of n bytes from lblk on come before the tail of the last
+// block, n if that is not among them. Blocks wholly behind the end are kept.
 func (c *Conversion) inFile(size int64, lblk image.Lblk, n int) int {
-	bs := int64(c.vol.BlockSize)
-	start := int64(lblk) * bs
-	end := start + int64(n)
-	if size <= start || size >= end || end-size >= bs {
+	start := int64(lblk) * int64(c.vol.BlockSize)
+	if size <= start || size >= start+int64(n) {
 		return n
 	}
 	return int(size - start)

@@ -74,7 +74,8 @@ func (c *Conversion) recodeRun(r *run, b []byte) error {
 	if err != nil {
 		return err
 	}
-	clear(b[r.inFile:])
+	bs := c.vol.BlockSize
+	clear(b[r.inFile : (r.inFile+bs-1)/bs*bs])
 	return c.withContents(r.ino, r.to, func(f *crypt.Contents) { f.EncryptBlocks(b, b, uint64(r.lblk)) })
 }
 

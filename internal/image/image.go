@@ -194,8 +194,8 @@ type FS interface {
 	Extents(Ino) ([]Extent, error)
 
 	// DataExtents returns the part of the mapping whose blocks are encrypted
-	// when the file is: written, and below the end of file, or anywhere in a
-	// verity file. Stray blocks past the end are not in it.
+	// when the file is: all that is written. Behind the end of file that is
+	// the tree of a verity file, or what a crash left and nothing reads.
 	DataExtents(Ino) ([]Extent, error)
 
 	// Inline returns the contents of a file that keeps them in the inode.

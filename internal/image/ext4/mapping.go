@@ -135,8 +135,9 @@ func (fs *FS) Extents(ino image.Ino) ([]image.Extent, error) {
 }
 
 // DataExtents returns the part of a regular file's mapping that is encrypted
-// with it: written blocks below the end of file. A verity file keeps its
-// Merkle tree behind the end, and all of its written blocks are encrypted.
+// with it: its written blocks. A verity file keeps its Merkle tree behind the
+// end of file. In other files a block there is what a crash left of a write;
+// nothing reads it, but it may hold the same secrets.
 func (fs *FS) DataExtents(ino image.Ino) ([]image.Extent, error) {
 	in, err := fs.inode(ino)
 	if err != nil || !fs.hasMapping(in) || in.raw.fileType() != image.TypeRegular {
@@ -146,17 +147,5 @@ func (fs *FS) DataExtents(ino image.Ino) ([]image.Extent, error) {
 	if err != nil {
 		return nil, err
 	}
-	end := image.Lblk((in.raw.size() + uint64(fs.bs) - 1) / uint64(fs.bs))
-	if in.raw.hasFlag(flVerity) {
-		end = maxLblk
-	}
-	data := exts[:0]
-	for _, x := range exts {
-		if x.Unwritten || x.Lblk >= end {
-			continue
-		}
-		x.Len = min(x.Len, uint64(end-x.Lblk))
-		data = append(data, x)
-	}
-	return slices.Clip(data), nil
+	return slices.DeleteFunc(exts, func(x image.Extent) bool { return x.Unwritten }), nil
 }
