@@ -151,7 +151,11 @@ func (a *app) encryptDir(o *encryptOptions, image string, paths []string) error 
 	if err != nil {
 		return err
 	}
-	opts := convert.Options{Keys: x.ring, Wipe: o.wipe, OutsideLinks: a.forced(convert.OutsideLinks)}
+	metadata, err := keystore.Dirs(x.fs)
+	if err != nil {
+		return err
+	}
+	opts := convert.Options{Keys: x.ring, Wipe: o.wipe, OutsideLinks: a.forced(convert.OutsideLinks), Metadata: metadata}
 	p, err := convert.PlanEncrypt(a.ctx, x.fs, tops, pol, opts)
 	if err != nil {
 		return a.refusals(err)

@@ -23,6 +23,9 @@ type Options struct {
 	Keys *crypt.Keyring
 	// Wipe zeroes what may hold remains of the plaintext.
 	Wipe bool
+	// Metadata are directories that hold what opens encrypted trees: Encrypt
+	// refuses to lock them up with their own keys.
+	Metadata []image.Ino
 	// OutsideLinks accepts files that also have a name outside of the tree.
 	OutsideLinks bool
 }
@@ -141,6 +144,9 @@ func (s *scanner) finish() (*Plan, error) {
 	if s.refused.Total > 0 {
 		return nil, &s.refused
 	}
+	if err := s.checkResidue(); err != nil {
+		return nil, err
+	}
 	slices.SortFunc(s.files, func(a, b placed) int {
 		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.ino, b.ino))
 	})
@@ -156,6 +162,19 @@ func (s *scanner) finish() (*Plan, error) {
 			image.ErrNoSpace, p.Totals.NeedBytes, p.Totals.FreeBytes)
 	}
 	return p, nil
+}
+
+// checkResidue reads what tells the wipe where to write: damage there would
+// otherwise be met when everything is converted.
+func (s *scanner) checkResidue() error {
+	if !s.plan.Wipe {
+		return nil
+	}
+	err := s.fs.Residue(func(int64, int64) error { return s.ctx.Err() })
+	if err != nil {
+		return fmt.Errorf("look for free space to wipe: %w", err)
+	}
+	return nil
 }
 
 // cost adds what an edit will allocate; an impossible edit is refused.

@@ -3,15 +3,12 @@ package convert
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"fsenc/internal/crypt/names"
 	"fsenc/internal/crypt/policy"
 	"fsenc/internal/image"
 )
-
-// metadataDir is where fscrypt keeps what opens the trees; encrypting it would
-// lock it up with its own key.
-const metadataDir = ".fscrypt"
 
 // encryptTop plans one tree.
 func (s *scanner) encryptTop(t Top) error {
@@ -31,9 +28,6 @@ func (s *scanner) encryptTop(t Top) error {
 		return nil
 	case t.Ino == lostFound:
 		s.refuse(t.Path, t.Ino, "", "the checker could not put files into an encrypted lost+found")
-		return nil
-	case t.Path == "/"+metadataDir:
-		s.refuse(t.Path, t.Ino, "", "it holds the metadata that opens the encrypted trees")
 		return nil
 	}
 	if done, err := s.alreadyEncrypted(a, t.Path); done || err != nil {
@@ -70,6 +64,10 @@ func (s *scanner) alreadyEncrypted(a image.Attr, p string) (bool, error) {
 func (s *scanner) encryptDir(a image.Attr, p string) error {
 	if err := s.enterDir(p, a.Ino); err != nil {
 		return err
+	}
+	if slices.Contains(s.opt.Metadata, a.Ino) {
+		s.refuse(p, a.Ino, "", "it holds the metadata that opens the encrypted trees")
+		return nil
 	}
 	if a.Casefold && s.plan.Policies[0].Version == 1 {
 		s.refuse(p, a.Ino, "", "a casefolded directory needs a v2 policy")

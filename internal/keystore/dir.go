@@ -60,6 +60,29 @@ func findBase(fs image.FS) (image.Ino, error) {
 	return d.Ino, nil
 }
 
+// Dirs returns the directories that hold the metadata, as far as there are
+// any. Encrypted, they would lock up what opens the encrypted trees.
+func Dirs(fs image.FS) ([]image.Ino, error) {
+	base, err := findBase(fs)
+	if errors.Is(err, ErrNotSetUp) || errors.Is(err, ErrElsewhere) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	dirs := []image.Ino{base}
+	for _, name := range []string{policiesName, protectorsName} {
+		d, err := fs.Lookup(base, []byte(name))
+		switch {
+		case err == nil:
+			dirs = append(dirs, d.Ino)
+		case !errors.Is(err, image.ErrNotExist):
+			return nil, fmt.Errorf("/%s/%s: %w", baseName, name, err)
+		}
+	}
+	return dirs, nil
+}
+
 // followBase resolves the symlink .fscrypt, with no further symlinks in it.
 func followBase(fs image.FS, link image.Ino) (image.Ino, error) {
 	target, err := fs.ReadLink(link)

@@ -1,0 +1,83 @@
+package convert_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"fsenc/internal/convert"
+	"fsenc/internal/image"
+	"fsenc/internal/store/storetest"
+)
+
+// debugfs edits an image.
+func debugfs(t testing.TB, img []byte, command string) []byte {
+	t.Helper()
+	p := filepath.Join(t.TempDir(), "img")
+	if err := os.WriteFile(p, img, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("/usr/sbin/debugfs", "-w", "-R", command, p).CombinedOutput(); err != nil {
+		t.Fatalf("debugfs: %v: %s", err, out)
+	}
+	b, err := os.ReadFile(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// Blocks behind the end of a file, of which e2fsck accepts one, are converted
+// like the others, and come back; the tail of the last block becomes zeros.
+func TestWrittenBlockBehindTheEnd(t *testing.T) {
+	keys, pol := testKey(t)
+	data := content("secret/file", 3000)
+	plain := layouts[0].makeOf(t, func(dir string) { put(t, dir, "secret/file", 3000) })
+	for _, size := range []string{"1025", "2048"} {
+		short := debugfs(t, plain, "sif /secret/file size "+size)
+		home := storetest.NewMem(bytes.Clone(short))
+		if err := (job{op: convert.Encrypt, keys: keys, pol: pol, wipe: true}).run(t.Context(), home, newLog()); err != nil {
+			t.Fatal(err)
+		}
+		if size == "2048" {
+			e2fsck(t, home.Bytes())
+		}
+		if bytes.Contains(home.Bytes(), data[2048:2080]) {
+			t.Errorf("size %s: plaintext is left behind the end", size)
+		}
+		if err := (job{op: convert.Decrypt, keys: keys, pol: pol}).run(t.Context(), home, newLog()); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Contains(home.Bytes(), data[2048:]) {
+			t.Errorf("size %s: what was behind the end did not come back", size)
+		}
+		if tail := data[1025:2048]; bytes.Contains(home.Bytes(), tail) != (size == "2048") {
+			t.Errorf("size %s: tail of the last block", size)
+		}
+	}
+}
+
+// Damage that only the wipe would meet is found by the plan.
+func TestDamageInTheWayOfTheWipe(t *testing.T) {
+	keys, pol := testKey(t)
+	l := layouts[0]
+	l.size = "24M"
+	img := l.makeOf(t, func(dir string) {
+		put(t, dir, "secret/file", 3000)
+		put(t, dir, "plain/large", 18<<20)
+	})
+	bitmap := binary.LittleEndian.Uint32(img[2048+64:]) // of group 1
+	img[bitmap*1024+100] ^= 1
+	home := storetest.NewMem(bytes.Clone(img))
+	err := (job{op: convert.Encrypt, keys: keys, pol: pol, wipe: true}).run(t.Context(), home, newLog())
+	if !errors.Is(err, image.ErrCorrupt) || errors.Is(err, convert.ErrVerify) {
+		t.Errorf("got %v", err)
+	}
+	if !bytes.Equal(home.Bytes(), img) {
+		t.Error("the image was changed")
+	}
+}
