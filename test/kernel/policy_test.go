@@ -3,6 +3,7 @@ package kernel
 import (
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"fsenc/internal/image/imagetest/manifest"
@@ -19,6 +20,13 @@ func policyImage(name string) mkimage.Row {
 func setUpAll(t *testing.T, image string) {
 	t.Helper()
 	run(t, "setup", image, "--feature", "encrypt,stable_inodes", "--yes")
+}
+
+// secretOnly fills an image with /secret and nothing else: what is beside an
+// encrypted tree is the business of TestConvert.
+func secretOnly(t *testing.T, r mkimage.Row) (string, []manifest.Entry) {
+	t.Helper()
+	return build(t, r, func(dir string) error { return linux.Fill(filepath.Join(dir, "secret"), r.Tree) })
 }
 
 // among are the rows that a kernel judges.
@@ -42,7 +50,7 @@ func TestPolicies(t *testing.T) {
 		to := rows[(i+1)%len(rows)]
 		t.Run(r.name, func(t *testing.T) {
 			t.Parallel()
-			image, before := mkimage.Build(t, policyImage(r.name))
+			image, before := secretOnly(t, policyImage(r.name))
 			key, keyFile := masterKey(t, r.name)
 			setUpAll(t, image)
 			run(t, append([]string{"encrypt-dir", image, "/secret", "--key-file", keyFile, "--yes"}, r.flags()...)...)
@@ -98,6 +106,8 @@ type machineCase struct {
 	toKeyFile    string
 }
 
+func (c *machineCase) folds() bool { return slices.Contains(folding, c.row) }
+
 // mount asks for the tree of a disk as the kernel shows it with the key.
 func (r policyRow) mount(disk int, key []byte, change job.Mount) job.Mount {
 	change.Disk, change.Type = disk, "ext4"
@@ -139,38 +149,48 @@ func TestPoliciesVM(t *testing.T) {
 		images = append(images, c.image)
 		mounts = append(mounts,
 			c.row.mount(i, c.key, job.Mount{ReadOnly: true, Walk: true}),
-			c.row.mount(i, c.key, job.Mount{Add: []string{"secret"}}),
-			c.row.mount(i, c.key, job.Mount{ReadOnly: true, Walk: true}))
+			c.row.mount(i, c.key, job.Mount{Add: []string{"secret"}, Walk: true}))
 	}
 	results := mkimage.InVM(t, images, mounts)
 
 	images, mounts = nil, nil
 	for i, c := range cases {
 		t.Run(c.row.name+"/mount", func(t *testing.T) {
-			first := results[3*i]
+			first := results[2*i]
 			same(t, "after encrypt-dir", c.before, first.Tree, manifest.Encryption)
 			hasPolicy(t, first.Tree, c.row.raw(c.key, first))
-			c.written = results[3*i+2].Tree
+			c.written = results[2*i+1].Tree
 			c.change(t, i)
 		})
-		images = append(images, c.image, c.plain)
-		mounts = append(mounts,
-			c.to.mount(2*i, c.toKey, job.Mount{ReadOnly: true, Walk: true}),
-			job.Mount{Disk: 2*i + 1, Type: "ext4", ReadOnly: true, Walk: true})
+		images = append(images, c.image)
+		mounts = append(mounts, c.to.mount(i, c.toKey, job.Mount{ReadOnly: true, Walk: true}))
+	}
+	// Decrypted trees come last; one that does not fold is seen here as well.
+	for _, c := range cases {
+		if c.folds() {
+			mounts = append(mounts, job.Mount{Disk: len(images), Type: "ext4", ReadOnly: true, Walk: true})
+			images = append(images, c.plain)
+		}
 	}
 	results = mkimage.InVM(t, images, mounts)
+	decrypted := results[len(cases):]
 	for i, c := range cases {
 		t.Run(c.row.name+"/mount again", func(t *testing.T) {
-			rekeyed, plain := results[2*i], results[2*i+1]
-			same(t, "after rekey", c.written, rekeyed.Tree, manifest.Encryption)
-			hasPolicy(t, rekeyed.Tree, c.to.raw(c.toKey, rekeyed))
-			same(t, "after decrypt-dir", c.written, plain.Tree, manifest.Encryption)
-			nothingEncrypted(t, plain.Tree)
+			var plain []manifest.Entry
+			if c.folds() {
+				plain, decrypted = decrypted[0].Tree, decrypted[1:]
+			} else {
+				plain = look(t, c.plain)
+			}
+			same(t, "after rekey", c.written, results[i].Tree, manifest.Encryption)
+			hasPolicy(t, results[i].Tree, c.to.raw(c.toKey, results[i]))
+			same(t, "after decrypt-dir", c.written, plain, manifest.Encryption)
+			nothingEncrypted(t, plain)
 		})
 	}
 }
 
-// machineCases makes the images, the folding ones in the machine.
+// machineCases makes the images of all that goes through the machine.
 func machineCases(t *testing.T) []*machineCase {
 	t.Helper()
 	here := judgedHere(t)
@@ -180,22 +200,36 @@ func machineCases(t *testing.T) []*machineCase {
 	}
 	var cases []*machineCase
 	for i, r := range rows {
-		image, before := mkimage.Build(t, policyImage(r.name))
+		image, before := secretOnly(t, policyImage(r.name))
 		cases = append(cases, &machineCase{row: r, to: rows[(i+1)%len(rows)], image: image, before: before})
 	}
-	var layouts []mkimage.Row
-	for _, r := range folding {
-		l := policyImage(r.name)
-		l.Args = append(l.Args, "-O", "casefold")
-		l.VM, l.Tree.Casefold = true, true
-		layouts = append(layouts, l)
-	}
-	images, trees := mkimage.BuildVM(t, layouts)
-	for i, r := range folding {
-		cases = append(cases, &machineCase{row: r, to: folding[(i+1)%len(folding)], image: images[i], before: trees[i]})
-	}
+	cases = append(cases, foldingCases(t)...)
 	for _, c := range cases {
 		c.key, c.keyFile = masterKey(t, c.row.name)
+	}
+	return cases
+}
+
+// foldingCases lets the machine fill images with casefolded directories.
+func foldingCases(t *testing.T) []*machineCase {
+	t.Helper()
+	var cases []*machineCase
+	var images []string
+	var mounts []job.Mount
+	for i, r := range folding {
+		l := policyImage(r.name)
+		l.Args = append(l.Args, "-O", "casefold")
+		l.Tree.Casefold = true
+		images = append(images, mkimage.Make(t, l))
+		cases = append(cases, &machineCase{row: r, to: folding[(i+1)%len(folding)], image: images[i]})
+		mounts = append(mounts,
+			job.Mount{Disk: i, Type: "ext4", Fill: []job.Fill{{Dir: "secret", Tree: l.Tree}}},
+			job.Mount{Disk: i, Type: "ext4", ReadOnly: true, Walk: true})
+	}
+	results := mkimage.InVM(t, images, mounts)
+	for i, c := range cases {
+		c.before = results[2*i+1].Tree
+		mustBeClean(t, c.image, "after the kernel filled it")
 	}
 	return cases
 }
