@@ -15,6 +15,9 @@ RACE = ./cmd/... ./internal/audit/... ./internal/convert/... ./internal/crypt ./
 # Cutting the power at every write takes long, and has a target of its own.
 CRASH = PowerLoss|ErrorsOfTheHost
 
+# The tests that lose power at every write.
+CRASH = 'PowerLoss|PowerCut'
+
 # The packages with assembly.
 ASSEMBLY = ./internal/crypt/...
 
