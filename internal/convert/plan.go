@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"fsenc/internal/crypt"
 	"fsenc/internal/crypt/policy"
 	"fsenc/internal/image"
 	"fsenc/internal/txn"
@@ -63,6 +64,10 @@ type Plan struct {
 
 	Totals Totals
 
+	// keyIDs are the identifiers of the keys of AllPolicies, which v1 policies
+	// do not have.
+	keyIDs []policy.Identifier
+
 	blockSize int
 	items     []item
 }
@@ -83,6 +88,40 @@ func (p *Plan) AllPolicies() []policy.Policy {
 		return p.Policies
 	}
 	return append(slices.Clone(p.Policies), *p.Target)
+}
+
+// noteKeys keeps which keys the conversion is begun with.
+func (p *Plan) noteKeys(keys *crypt.Keyring) error {
+	p.keyIDs = nil
+	for _, pol := range p.AllPolicies() {
+		key, err := keys.For(pol)
+		if err != nil {
+			return err
+		}
+		p.keyIDs = append(p.keyIDs, key.Identifier())
+	}
+	return nil
+}
+
+// findKeys makes sure that the keys are those that the conversion was begun
+// with. The descriptor of a v1 policy can be anything, so it is not asked.
+func (p *Plan) findKeys(keys *crypt.Keyring) error {
+	for i, pol := range p.AllPolicies() {
+		key, err := keys.For(pol)
+		if err == nil && key.Identifier() == p.keyIDs[i] {
+			continue
+		}
+		k := slices.IndexFunc(keys.Keys(), func(k *crypt.MasterKey) bool { return k.Identifier() == p.keyIDs[i] })
+		switch {
+		case k >= 0 && pol.Version == 1:
+			keys.Bind(pol.Descriptor, keys.Keys()[k])
+		case err == nil:
+			return fmt.Errorf("%w: not the v%d key %s that the conversion was begun with", crypt.ErrWrongKey, pol.Version, pol.KeySpec())
+		default:
+			return err
+		}
+	}
+	return nil
 }
 
 // Method is how contents are protected while they are overwritten: by checksums

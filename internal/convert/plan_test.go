@@ -22,6 +22,7 @@ func samplePlan() *Plan {
 			{ino: 900, kind: image.TypeRegular}, {ino: 13, kind: image.TypeRegular, policy: 1},
 			{ino: 1 << 33, kind: image.TypeSymlink}, {ino: 12, kind: image.TypeDirectory, policy: 1},
 		},
+		keyIDs:    []policy.Identifier{v2.Identifier, {0: 3, 15: 9}},
 		blockSize: 4096,
 		Totals:    Totals{Bytes: 12345678901},
 	}
@@ -42,6 +43,7 @@ func TestPlanSurvivesTheLog(t *testing.T) {
 
 func TestRekeyPlanSurvivesTheLog(t *testing.T) {
 	want := samplePlan()
+	want.keyIDs = append(want.keyIDs, policy.Identifier{7: 1})
 	want.Op, want.Target = Rekey, &policy.Policy{Version: 2, Contents: policy.ModeAdiantum, Filenames: policy.ModeAdiantum}
 	got, err := unmarshalPlan(want.marshal())
 	if err != nil {

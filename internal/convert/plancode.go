@@ -13,7 +13,8 @@ import (
 var errPlan = errors.New("plan not understood")
 
 // A plan is stored as: u8 version, u8 op, u8 wipe, 32 bytes seed; then, each
-// led by its count as uvarint, the policies (u8 length, ioctl form; Rekey's target last), the tops
+// led by its count as uvarint, the policies (u8 length, ioctl form, 16 bytes of
+// identifier of the key; Rekey's target last), the tops
 // (uvarint inode, uvarint length, path) and the items (u8 kind and policy
 // index, zigzag varint of the inode's distance from the one before); then the
 // block size and the total of bytes that progress needs, as uvarints.
@@ -28,9 +29,10 @@ func (p *Plan) marshal() []byte {
 	b := []byte{planVersion, byte(p.Op), wipe}
 	b = append(b, p.Seed[:]...)
 	b = binary.AppendUvarint(b, uint64(len(p.AllPolicies())))
-	for _, pol := range p.AllPolicies() {
+	for i, pol := range p.AllPolicies() {
 		raw := pol.Bytes()
 		b = append(append(b, byte(len(raw))), raw...)
+		b = append(b, p.keyIDs[i][:]...)
 	}
 	b = binary.AppendUvarint(b, uint64(len(p.Tops)))
 	for _, t := range p.Tops {
@@ -116,6 +118,9 @@ func unmarshalPlan(b []byte) (*Plan, error) {
 			return nil, fmt.Errorf("%w: %w", errPlan, err)
 		}
 		p.Policies = append(p.Policies, pol)
+		var id policy.Identifier
+		copy(id[:], r.take(uint64(len(id))))
+		p.keyIDs = append(p.keyIDs, id)
 	}
 	if p.Op == Rekey && len(p.Policies) > 0 {
 		last := len(p.Policies) - 1

@@ -105,12 +105,11 @@ func (i *Interrupted) Done() uint64 { return i.pos.item }
 func (i *Interrupted) FS() image.FS { return i.fs }
 
 // Resume brings the contents to the last commit too. Run then goes on from
-// there, in either direction.
+// there, in either direction. Of a key that is missing or another one the
+// error wraps crypt.ErrNoKey or ErrWrongKey.
 func (i *Interrupted) Resume(keys *crypt.Keyring) (*Conversion, error) {
-	for _, pol := range i.plan.AllPolicies() {
-		if _, err := keys.For(pol); err != nil {
-			return nil, err
-		}
+	if err := i.plan.findKeys(keys); err != nil {
+		return nil, err
 	}
 	c := newConversion(i.tx, i.fs, i.plan, keys, i.pos)
 	if err := i.tx.Recover(); err != nil {

@@ -61,6 +61,9 @@ func Begin(home, log store.Store, p *Plan, keys *crypt.Keyring) (*Conversion, er
 	if _, err := rand.Read(p.Seed[:]); err != nil {
 		return nil, err
 	}
+	if err := p.noteKeys(keys); err != nil {
+		return nil, err
+	}
 	m := p.Method()
 	h := txn.Header{Kind: p.Op.String(), Method: m, Plaintext: p.Op == Decrypt}
 	tx, fs, err := begin(home, log, h, p.marshal())

@@ -9,7 +9,11 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"fsenc/internal/convert"
+	"fsenc/internal/crypt"
+	"fsenc/internal/crypt/policy"
 	"fsenc/internal/image"
 	"fsenc/internal/store/storetest"
 )
@@ -79,5 +83,52 @@ func TestDamageInTheWayOfTheWipe(t *testing.T) {
 	}
 	if !bytes.Equal(home.Bytes(), img) {
 		t.Error("the image was changed")
+	}
+}
+
+// The descriptor of a v1 policy can be anything: resume knows the key that the
+// conversion was begun with, and takes no other.
+func TestResumeWithFreeDescriptor(t *testing.T) {
+	keys, pol := testKey(t)
+	v1 := pol
+	v1.Version, v1.Identifier, v1.Descriptor = 1, policy.Identifier{}, policy.Descriptor{1, 2, 3, 4, 5, 6, 7, 8}
+	keys.Bind(v1.Descriptor, keys.Keys()[0])
+	home := storetest.NewMem(layouts[0].makeOf(t, func(dir string) { put(t, dir, "secret/file", 3000) }))
+	before := snapshot(t, home, nil)
+	if err := (job{op: convert.Encrypt, keys: keys, pol: v1}).run(t.Context(), home, newLog()); err != nil {
+		t.Fatal(err)
+	}
+	log, stop := newLog(), errors.New("stop")
+	j := job{op: convert.Decrypt, keys: keys, pol: v1, begun: func() error { return stop }}
+	if err := j.run(t.Context(), home, log); !errors.Is(err, stop) {
+		t.Fatal(err)
+	}
+	in, _, err := convert.Open(home, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := crypt.NewMasterKey(bytes.Repeat([]byte{7}, 64))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong := new(crypt.Keyring)
+	wrong.Add(other)
+	if _, err := in.Resume(wrong); !errors.Is(err, crypt.ErrNoKey) {
+		t.Errorf("no key: %v", err)
+	}
+	wrong.Bind(v1.Descriptor, other)
+	if _, err := in.Resume(wrong); !errors.Is(err, crypt.ErrWrongKey) {
+		t.Errorf("another key: %v", err)
+	}
+	right, _ := testKey(t)
+	c, err := in.Resume(right)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Run(t.Context(), convert.Forward); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(before, snapshot(t, home, nil)); d != "" {
+		t.Errorf("decrypted tree differs (-before +after):\n%s", d)
 	}
 }
