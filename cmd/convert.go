@@ -177,6 +177,9 @@ func (v *conversion) carryOut() error {
 	if v.copy != nil {
 		return v.convertCopy()
 	}
+	if err := v.app.checkUse(v.path, true); err != nil { // while the question stood, somebody may have mounted it
+		return err
+	}
 	log, err := createLog(v.log)
 	if err != nil {
 		return err

@@ -68,6 +68,9 @@ type Plan struct {
 	// do not have.
 	keyIDs []policy.Identifier
 
+	// super is what the superblock said when the plan was made.
+	super image.Super
+
 	blockSize int
 	items     []item
 }

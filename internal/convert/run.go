@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"reflect"
 	"sync"
 
 	"fsenc/internal/crypt"
@@ -64,6 +65,9 @@ func Begin(home, log store.Store, p *Plan, keys *crypt.Keyring) (*Conversion, er
 	if err := p.noteKeys(keys); err != nil {
 		return nil, err
 	}
+	if err := p.checkFresh(home); err != nil {
+		return nil, err
+	}
 	m := p.Method()
 	h := txn.Header{Kind: p.Op.String(), Method: m, Plaintext: p.Op == Decrypt}
 	tx, fs, err := begin(home, log, h, p.marshal())
@@ -71,6 +75,17 @@ func Begin(home, log store.Store, p *Plan, keys *crypt.Keyring) (*Conversion, er
 		return nil, err
 	}
 	return newConversion(tx, fs, p, keys, position{}), nil
+}
+
+// checkFresh makes sure that the image is the one that was planned for: while
+// the user was asked, somebody may have mounted it, and what is an inode of the
+// tree in the plan may be another file now.
+func (p *Plan) checkFresh(home store.Store) error {
+	fs, err := probe.Open(home, probe.Options{Write: true})
+	if err == nil && !reflect.DeepEqual(fs.Super(), p.super) {
+		err = fmt.Errorf("%w: it was written to after the conversion had been planned", image.ErrInUse)
+	}
+	return err
 }
 
 // BeginCopy is Begin for an image that nobody uses before it is complete, and

@@ -119,7 +119,7 @@ type linkCount struct {
 
 func newScanner(ctx context.Context, fs image.FS, p *Plan, o Options) *scanner {
 	sb := fs.Super()
-	p.blockSize = sb.BlockSize
+	p.blockSize, p.super = sb.BlockSize, sb
 	return &scanner{
 		ctx: ctx, fs: fs, sb: sb, plan: p, opt: o,
 		vol:     crypt.Volume{UUID: sb.UUID, BlockSize: sb.BlockSize},

@@ -15,6 +15,7 @@ import (
 	"fsenc/internal/crypt"
 	"fsenc/internal/crypt/policy"
 	"fsenc/internal/image"
+	"fsenc/internal/image/probe"
 	"fsenc/internal/store/storetest"
 )
 
@@ -130,5 +131,29 @@ func TestResumeWithFreeDescriptor(t *testing.T) {
 	}
 	if d := cmp.Diff(before, snapshot(t, home, nil)); d != "" {
 		t.Errorf("decrypted tree differs (-before +after):\n%s", d)
+	}
+}
+
+// An image that was written to between plan and confirmation is not touched.
+func TestPlanOfAnOlderImage(t *testing.T) {
+	keys, pol := testKey(t)
+	img := layouts[0].makeOf(t, func(dir string) { put(t, dir, "secret/file", 3000) })
+	home := storetest.NewMem(bytes.Clone(img))
+	fs, err := probe.Open(home, probe.Options{Write: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	top := lookup(t, home, nil, "/secret")
+	p, err := convert.PlanEncrypt(t.Context(), fs, []convert.Top{top}, pol, convert.Options{Keys: keys})
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := debugfs(t, img, "ssv last_mounted /mnt")
+	home = storetest.NewMem(bytes.Clone(changed))
+	if _, err := convert.Begin(home, newLog(), p, keys); !errors.Is(err, image.ErrInUse) {
+		t.Errorf("got %v", err)
+	}
+	if !bytes.Equal(home.Bytes(), changed) {
+		t.Error("the image was changed")
 	}
 }
