@@ -15,9 +15,6 @@ RACE = ./cmd/... ./internal/audit/... ./internal/convert/... ./internal/crypt ./
 # Cutting the power at every write takes long, and has a target of its own.
 CRASH = PowerLoss|ErrorsOfTheHost
 
-# The tests that lose power at every write.
-CRASH = 'PowerLoss|PowerCut'
-
 # The packages with assembly.
 ASSEMBLY = ./internal/crypt/...
 
@@ -33,9 +30,9 @@ test: deps test-unit test-arm64 test-kernel test-crash fuzz
 
 # The packages by themselves; some need root, since they mount what they made.
 test-unit:
-	$(GO) test -skip '$(CRASH)' $$($(GO) list ./... | grep -v /test/)
+	$(GO) test -timeout 20m -skip '$(CRASH)' $$($(GO) list ./... | grep -v /test/)
 	$(GO) test -tags purego $(ASSEMBLY)
-	CGO_ENABLED=1 $(GO) test -race -skip '$(CRASH)' $(RACE)
+	CGO_ENABLED=1 $(GO) test -timeout 20m -race -skip '$(CRASH)' $(RACE)
 	GOARCH=arm64 $(GO) vet ./...
 
 # The vectors on arm64, emulated.
