@@ -157,3 +157,29 @@ func TestPlanOfAnOlderImage(t *testing.T) {
 		t.Error("the image was changed")
 	}
 }
+
+// A block of a directory outside of the tree, which the kernel took from the
+// tree without clearing it: what no entry covers is wiped too, and a power cut
+// at any write of it loses nothing.
+func TestSlackOfOtherDirectories(t *testing.T) {
+	keys, pol := testKey(t)
+	img := layouts[3].makeOf(t, func(dir string) {
+		put(t, dir, "secret/file", 100)
+		put(t, dir, "plain/stays", 100)
+	})
+	old := []byte("a name that is of some length")
+	i := bytes.Index(img, []byte("stays"))
+	copy(img[i+100:], old)
+	e2fsck(t, img)
+	home := storetest.NewMem(bytes.Clone(img))
+	j := job{op: convert.Encrypt, keys: keys, pol: pol, wipe: true}
+	if err := j.run(t.Context(), home, newLog()); err != nil {
+		t.Fatal(err)
+	}
+	e2fsck(t, home.Bytes())
+	if bytes.Contains(home.Bytes(), old) {
+		t.Error("a name is left in another directory")
+	}
+	r := recovery{keys: keys, want: snapshot(t, storetest.NewMem(img), nil), judged: make(map[[32]byte]bool)}
+	r.powerLoss(t, j, img)
+}

@@ -2,6 +2,7 @@ package convert
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"fsenc/internal/image"
@@ -10,8 +11,13 @@ import (
 // wipe zeroes what may hold remains of the plaintext: unwritten blocks of the
 // converted files, which read as zeros anyway, and all that the filesystem
 // does not use. Everything is committed by now, so this goes straight to the
-// image; a crash in the middle leaves the mark, and wiping starts anew.
+// image; a crash in the middle leaves the mark, and wiping starts anew. First
+// comes what directories outside of the tree hold in between their entries,
+// which their checksums cover: that is committed like any other edit.
 func (c *Conversion) wipe(ctx context.Context) error {
+	if err := c.wipeOtherDirs(ctx); err != nil {
+		return err
+	}
 	if err := c.tx.Checkpoint(); err != nil {
 		return err
 	}
@@ -45,4 +51,38 @@ func (c *Conversion) wipe(ctx context.Context) error {
 		return fmt.Errorf("wipe free space: %w", err)
 	}
 	return c.tx.Home().Sync()
+}
+
+// wipeOtherDirs wipes between the entries of the directories that were not
+// converted: a kernel takes blocks that a tree has freed without clearing them.
+// What is damaged is none of the tree's, and left alone.
+func (c *Conversion) wipeOtherDirs(ctx context.Context) error {
+	done := make(map[image.Ino]bool)
+	for _, it := range c.plan.items {
+		if it.kind == image.TypeDirectory {
+			done[it.ino] = true
+		}
+	}
+	err := c.fs.Inodes(func(a image.Attr, err error) error {
+		if err != nil || a.Type != image.TypeDirectory || a.Reserved || done[a.Ino] {
+			return nil
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := c.fs.WipeDirSlack(a.Ino); err != nil && !errors.Is(err, image.ErrCorrupt) {
+			return err
+		}
+		if c.tx.StagedBytes() < c.limits.staged {
+			return nil
+		}
+		return c.tx.Commit(c.pos.encode())
+	})
+	if err != nil {
+		return fmt.Errorf("wipe directories: %w", err)
+	}
+	if c.tx.StagedBytes() == 0 {
+		return nil
+	}
+	return c.tx.Commit(c.pos.encode())
 }

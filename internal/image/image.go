@@ -107,6 +107,10 @@ type Dirent struct {
 	// no-key name of the entry. When a directory that is encrypted and
 	// casefolded is set they are also what is stored with the name.
 	Hash, MinorHash uint32
+
+	// Misplaced tells, of an entry that ReadDir lists, that Lookup does not
+	// find it: the directory's index leads elsewhere.
+	Misplaced bool
 }
 
 // Xattr is an extended attribute, without the encryption context.
@@ -257,6 +261,10 @@ type FS interface {
 	// use and that may hold remains of files: free blocks, free inode slots,
 	// the journal's log. Zeroing them changes nothing for the filesystem.
 	Residue(f func(off, n int64) error) error
+
+	// WipeDirSlack zeroes the bytes of a directory's blocks that no entry
+	// covers, where removed names and what the blocks held before may remain.
+	WipeDirSlack(dir Ino) error
 
 	// Flush stages whatever is cached.
 	Flush() error
