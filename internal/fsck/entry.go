@@ -2,7 +2,6 @@ package fsck
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"hash/maphash"
 
@@ -90,28 +89,12 @@ func (c *checker) entry(n tree.Node) error {
 		c.emit(Finding{damage("name-damaged", n.Ino, n.Err), n.Path})
 	}
 	c.duplicates(d, n)
-	c.lookup(d, n)
-	c.child(d, n)
-	return nil
-}
-
-// lookup finds the entry the way a kernel does, through the index where there
-// is one. Directories that fold are left out: there the stored name alone does
-// not lead to the entry.
-func (c *checker) lookup(d *dirState, n tree.Node) {
-	if d.casefold {
-		return
-	}
-	e, err := c.fs.Lookup(d.ino, n.Stored.Name)
-	switch {
-	case errors.Is(err, image.ErrNotExist):
+	if n.Stored.Misplaced {
 		c.named(n, "lookup-misses", "run the filesystem's own checker, which builds the index anew",
 			"the directory lists the entry, but a lookup does not find it: its index is wrong")
-	case err != nil:
-		c.emit(Finding{damage("directory-damaged", d.ino, err), n.Path})
-	case e.Ino != n.Ino:
-		c.named(n, "lookup-misses", rename, "a lookup finds inode %d", e.Ino)
 	}
+	c.child(d, n)
+	return nil
 }
 
 // named reports an error about a name.

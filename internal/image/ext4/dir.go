@@ -125,20 +125,23 @@ func (d *directory) writeLeaf(l uint32, w *leafWriter) error {
 // indexed reports whether block 0 is the root of an index.
 func (d *directory) indexed() bool { return d.in.raw.hasFlag(flIndex) }
 
+// wholeIndex returns the index, nil if there is none.
+func (d *directory) wholeIndex() (*index, error) {
+	if !d.indexed() {
+		return nil, nil
+	}
+	return d.readWholeIndex()
+}
+
 // leafBlocks calls f for each block of entries in ascending order. The root of
 // an index is none, though it holds the dots.
-func (d *directory) leafBlocks(f func(l uint32) error) error {
-	var nodes map[uint32]bool
+func (d *directory) leafBlocks(x *index, f func(l uint32) error) error {
 	first := uint32(0)
-	if d.indexed() {
+	if x != nil {
 		first = 1
-		var err error
-		if nodes, err = d.nodeBlocks(); err != nil {
-			return err
-		}
 	}
 	for l := first; l < d.blocks; l++ {
-		if nodes[l] {
+		if x != nil && x.nodes[l] {
 			continue
 		}
 		if err := f(l); err != nil {
@@ -149,10 +152,10 @@ func (d *directory) leafBlocks(f func(l uint32) error) error {
 }
 
 // leaves calls f for the entries of each leaf, without the dots.
-func (d *directory) leaves(f func(l uint32, es []dirEntry) error) error {
+func (d *directory) leaves(x *index, f func(l uint32, es []dirEntry) error) error {
 	buf := make([]byte, d.fs.bs)
 	var es []dirEntry
-	return d.leafBlocks(func(l uint32) error {
+	return d.leafBlocks(x, func(l uint32) error {
 		var err error
 		if es, err = d.readLeaf(es[:0], l, buf); err != nil {
 			return err
@@ -227,18 +230,34 @@ func (fs *FS) ReadDir(dir image.Ino, f func(image.Dirent) error) error {
 	if err != nil {
 		return err
 	}
-	nk, err := d.noKeyHash()
+	x, err := d.wholeIndex()
 	if err != nil {
 		return err
 	}
-	return d.leaves(func(_ uint32, es []dirEntry) error {
+	nk := d.noKeyHash(x)
+	return d.leaves(x, func(l uint32, es []dirEntry) error {
 		for _, e := range es {
-			if err := f(fs.withType(nk.complete(e.Dirent))); err != nil {
+			e.Dirent = nk.complete(e.Dirent)
+			e.Misplaced = x != nil && d.misplaced(x, &e.Dirent, nk.computed, l)
+			if err := f(fs.withType(e.Dirent)); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+// misplaced reports whether a lookup goes to other leaves than l. An entry
+// with stored hashes is found by looking everywhere.
+func (d *directory) misplaced(x *index, e *image.Dirent, hashed bool, l uint32) bool {
+	if d.form.hashed {
+		return false
+	}
+	hash := e.Hash
+	if !hashed {
+		hash = d.hashOf(x.version, e.Name)
+	}
+	return !x.root.leads(hash, l)
 }
 
 // noKeyHash fills in the hashes that no-key names hold.
@@ -254,16 +273,16 @@ func (n noKeyHash) complete(d image.Dirent) image.Dirent {
 	return d
 }
 
-func (d *directory) noKeyHash() (noKeyHash, error) {
+// noKeyHash takes the index, nil if there is none.
+func (d *directory) noKeyHash(x *index) noKeyHash {
 	if !d.in.raw.hasFlag(flEncrypt) || d.form.hashed || !d.fs.sb.hasCompat(compatDirIndex) {
-		return noKeyHash{}, nil
+		return noKeyHash{}
 	}
-	if d.indexed() {
-		r, err := d.readRoot(make([]byte, d.fs.bs))
-		return noKeyHash{d.fs.dirHash(r.version), true}, err
+	if x != nil {
+		return noKeyHash{d.fs.dirHash(x.version), true}
 	}
 	known := d.fs.sb.defHashVersion() <= hashTea
-	return noKeyHash{d.fs.dirHash(d.fs.sb.defHashVersion()), known && d.blocks == 1}, nil
+	return noKeyHash{d.fs.dirHash(d.fs.sb.defHashVersion()), known && d.blocks == 1}
 }
 
 // dirHash returns the hash of a version as stored. Whether bytes of names are

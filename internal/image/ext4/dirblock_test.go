@@ -182,7 +182,9 @@ func goldenLeaves(t testing.TB, name string, n int) [][]byte {
 		must(t, err)
 		d, err := fs.openDir(in)
 		must(t, err)
-		return d.leafBlocks(func(l uint32) error {
+		x, err := d.wholeIndex()
+		must(t, err)
+		return d.leafBlocks(x, func(l uint32) error {
 			buf := make([]byte, fs.bs)
 			blocks = append(blocks, buf)
 			return fs.readBlock(d.pblk(l), buf)

@@ -1,6 +1,7 @@
 package ext4
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -67,44 +68,76 @@ func (v *visits) mark(l uint32) error {
 	return nil
 }
 
-// nodeBlocks walks the whole index and returns the blocks that are nodes. Each
-// block must be in it once: the kernel would not find what another holds.
-func (d *directory) nodeBlocks() (map[uint32]bool, error) {
+// index is the whole index of a directory in memory.
+type index struct {
+	version uint8
+	root    *indexNode
+	nodes   map[uint32]bool // the blocks that are nodes
+}
+
+// indexNode is the table of the root or of a node with what is below it.
+type indexNode struct {
+	table    dxTable
+	children []*indexNode // nil where the slots lead to leaves
+}
+
+// readWholeIndex walks the index. Each block of the directory must be in it
+// once: the kernel would not find what another holds.
+func (d *directory) readWholeIndex() (*index, error) {
 	v := d.newVisits()
-	nodes := make(map[uint32]bool)
 	r, err := d.readRoot(make([]byte, d.fs.bs))
 	if err != nil {
 		return nil, err
 	}
-	if err := d.walkTable(r.table, r.levels, v, nodes); err != nil {
+	x := &index{version: r.version, nodes: make(map[uint32]bool)}
+	if x.root, err = d.readBelow(r.table, r.levels, v, x.nodes); err != nil {
 		return nil, err
 	}
 	if v.left > 0 {
 		return nil, d.fs.corrupt("directory index", d.in.ino, 0, "%d blocks are not in it", v.left)
 	}
-	return nodes, nil
+	return x, nil
 }
 
-func (d *directory) walkTable(t dxTable, levels int, v *visits, nodes map[uint32]bool) error {
+// readBelow reads what the slots of a table lead to, unless that are leaves.
+func (d *directory) readBelow(t dxTable, levels int, v *visits, nodes map[uint32]bool) (*indexNode, error) {
+	n := &indexNode{table: bytes.Clone(t[:t.count()*dxSlotLen])}
 	buf := make([]byte, d.fs.bs)
 	for i := range t.count() {
 		l := t.slot(i).block
 		if err := v.mark(l); err != nil {
-			return d.fs.corrupt("directory index", d.in.ino, 0, "%v", err)
+			return nil, d.fs.corrupt("directory index", d.in.ino, 0, "%v", err)
 		}
 		if levels == 0 {
 			continue
 		}
 		nodes[l] = true
-		child, err := d.readNode(l, buf)
+		table, err := d.readNode(l, buf)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if err := d.walkTable(child, levels-1, v, nodes); err != nil {
-			return err
+		child, err := d.readBelow(table, levels-1, v, nodes)
+		if err != nil {
+			return nil, err
+		}
+		n.children = append(n.children, child)
+	}
+	return n, nil
+}
+
+// leads reports whether a lookup of a name with the hash comes to leaf l. It
+// goes the way of descend.
+func (n *indexNode) leads(hash, l uint32) bool {
+	for i := n.table.find(hash); i < n.table.count(); i++ {
+		s := n.table.slot(i)
+		if s.hash > hash && s.hash != hash|1 {
+			return false
+		}
+		if n.children == nil && s.block == l || n.children != nil && n.children[i].leads(hash, l) {
+			return true
 		}
 	}
-	return nil
+	return false
 }
 
 // errStop ends a walk early, without being an error of it.
@@ -181,7 +214,11 @@ func (d *directory) lookup(name []byte) (found, error) {
 // has not: then it may be in all of them.
 func (d *directory) searchBlocks(name []byte, scan func(l uint32) error) error {
 	if !d.indexed() || d.form.hashed {
-		return d.leafBlocks(scan)
+		x, err := d.wholeIndex()
+		if err != nil {
+			return err
+		}
+		return d.leafBlocks(x, scan)
 	}
 	r, err := d.readRoot(make([]byte, d.fs.bs))
 	if err != nil {
@@ -215,9 +252,13 @@ func (fs *FS) Lookup(dir image.Ino, name []byte) (image.Dirent, error) {
 	if err != nil {
 		return image.Dirent{}, err
 	}
-	nk, err := d.noKeyHash()
-	if err != nil {
-		return image.Dirent{}, err
+	var x *index
+	if d.indexed() {
+		r, err := d.readRoot(make([]byte, fs.bs))
+		if err != nil {
+			return image.Dirent{}, err
+		}
+		x = &index{version: r.version}
 	}
-	return fs.withType(nk.complete(hit.Dirent)), nil
+	return fs.withType(d.noKeyHash(x).complete(hit.Dirent)), nil
 }
