@@ -55,6 +55,7 @@ type bench struct {
 	key    string
 	rounds int
 	scale  scale
+	keep   bool
 	report *report
 }
 
@@ -74,6 +75,7 @@ func main() {
 	dir := flag.String("dir", os.TempDir(), "where the scratch directory is made")
 	gib := flag.Float64("gib", 4, "GiB of the large file")
 	flag.IntVar(&b.scale.many, "many", 1_000_000, "files, or names, that are very many")
+	flag.BoolVar(&b.keep, "keep", false, "leave the scratch directory with its images")
 	list := flag.Bool("list", false, "list the measurements")
 	flag.Parse()
 	b.scale.bytes, b.scale.few = int64(*gib*(1<<30)), b.scale.many/100
@@ -109,7 +111,9 @@ func (b *bench) runAll(parent string, names []string) (missed int, err error) {
 	if b.dir, err = os.MkdirTemp(parent, "fsenc-bench"); err != nil {
 		return 0, err
 	}
-	defer func() { err = joinRemove(err, b.dir) }()
+	if !b.keep {
+		defer func() { err = joinRemove(err, b.dir) }()
+	}
 	if err := b.makeKey(); err != nil {
 		return 0, err
 	}
@@ -122,7 +126,9 @@ func (b *bench) runAll(parent string, names []string) (missed int, err error) {
 			return b.report.missed, fmt.Errorf("%s: %w", m.name, err)
 		}
 		b.report.progress("%s took %v", m.name, time.Since(start).Round(time.Second))
-		b.dropImages(m, chosen[i+1:])
+		if !b.keep {
+			b.dropImages(m, chosen[i+1:])
+		}
 	}
 	b.report.end()
 	return b.report.missed, nil
