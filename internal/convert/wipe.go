@@ -12,10 +12,10 @@ import (
 // converted files, which read as zeros anyway, and all that the filesystem
 // does not use. Everything is committed by now, so this goes straight to the
 // image; a crash in the middle leaves the mark, and wiping starts anew. First
-// comes what directories outside of the tree hold in between their entries,
-// which their checksums cover: that is committed like any other edit.
+// comes what directories and symlinks outside of the tree hold in between,
+// which checksums may cover: that is committed like any other edit.
 func (c *Conversion) wipe(ctx context.Context) error {
-	if err := c.wipeOtherDirs(ctx); err != nil {
+	if err := c.wipeOthers(ctx); err != nil {
 		return err
 	}
 	if err := c.tx.Checkpoint(); err != nil {
@@ -53,24 +53,24 @@ func (c *Conversion) wipe(ctx context.Context) error {
 	return c.tx.Home().Sync()
 }
 
-// wipeOtherDirs wipes between the entries of the directories that were not
-// converted: a kernel takes blocks that a tree has freed without clearing them.
-// What is damaged is none of the tree's, and left alone.
-func (c *Conversion) wipeOtherDirs(ctx context.Context) error {
+// wipeOthers wipes in the directories and symlinks that were not converted: a
+// kernel takes blocks that a tree has freed without clearing them. What is
+// damaged is none of the tree's, and left alone.
+func (c *Conversion) wipeOthers(ctx context.Context) error {
 	done := make(map[image.Ino]bool)
 	for _, it := range c.plan.items {
-		if it.kind == image.TypeDirectory {
+		if it.kind != image.TypeRegular {
 			done[it.ino] = true
 		}
 	}
 	err := c.fs.Inodes(func(a image.Attr, err error) error {
-		if err != nil || a.Type != image.TypeDirectory || a.Reserved || done[a.Ino] {
+		if err != nil || a.Type != image.TypeDirectory && a.Type != image.TypeSymlink || a.Reserved || done[a.Ino] {
 			return nil
 		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := c.fs.WipeDirSlack(a.Ino); err != nil && !errors.Is(err, image.ErrCorrupt) {
+		if err := c.fs.WipeSlack(a.Ino); err != nil && !errors.Is(err, image.ErrCorrupt) {
 			return err
 		}
 		if c.tx.StagedBytes() < c.limits.staged {
@@ -79,7 +79,7 @@ func (c *Conversion) wipeOtherDirs(ctx context.Context) error {
 		return c.tx.Commit(c.pos.encode())
 	})
 	if err != nil {
-		return fmt.Errorf("wipe directories: %w", err)
+		return fmt.Errorf("wipe slack: %w", err)
 	}
 	if c.tx.StagedBytes() == 0 {
 		return nil

@@ -262,9 +262,10 @@ type FS interface {
 	// the journal's log. Zeroing them changes nothing for the filesystem.
 	Residue(f func(off, n int64) error) error
 
-	// WipeDirSlack zeroes the bytes of a directory's blocks that no entry
-	// covers, where removed names and what the blocks held before may remain.
-	WipeDirSlack(dir Ino) error
+	// WipeSlack zeroes what no entry covers in the blocks of a directory, or
+	// follows the target in the block of a symlink, where removed names and
+	// what the block held before may remain. Other inodes it leaves alone.
+	WipeSlack(Ino) error
 
 	// Flush stages whatever is cached.
 	Flush() error

@@ -6,15 +6,47 @@ import (
 	"fsenc/internal/image"
 )
 
-// WipeDirSlack zeroes what no entry of a directory covers, and leaves the
-// entries where they lie: names of removed entries, and what a block held that
-// the kernel took for the directory without clearing it. Of an inline directory
-// nothing is changed: all of its bytes were always its own.
-func (fs *FS) WipeDirSlack(dir image.Ino) error {
-	in, err := fs.dirInode(dir)
+// WipeSlack zeroes what no entry of a directory covers, and leaves the entries
+// where they lie: names of removed entries, and what a block held that the
+// kernel took for the directory, or for a symlink, without clearing it. What is
+// inline is left alone: all of its bytes were always its own.
+func (fs *FS) WipeSlack(ino image.Ino) error {
+	in, err := fs.inode(ino)
 	if err != nil || in.raw.hasFlag(flInlineData) {
 		return err
 	}
+	switch in.raw.fileType() {
+	case image.TypeDirectory:
+		return fs.wipeDir(in)
+	case image.TypeSymlink:
+		return fs.wipeLink(in)
+	}
+	return nil
+}
+
+// wipeLink zeroes what follows the target in the block of a slow symlink.
+func (fs *FS) wipeLink(in *inode) error {
+	slow, err := fs.slowLink(in)
+	if err != nil || !slow {
+		return err
+	}
+	at, err := fs.linkBlock(in)
+	if err != nil {
+		return err
+	}
+	buf := make([]byte, fs.bs)
+	if err := fs.readBlock(at, buf); err != nil {
+		return err
+	}
+	rest := buf[in.raw.size():]
+	if len(bytes.Trim(rest, "\x00")) == 0 {
+		return nil
+	}
+	clear(rest)
+	return fs.writeBlock(at, buf)
+}
+
+func (fs *FS) wipeDir(in *inode) error {
 	d, err := fs.openDir(in)
 	if err != nil {
 		return err

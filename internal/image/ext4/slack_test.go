@@ -11,9 +11,9 @@ import (
 
 var slackNoise = []byte("NoIsE")
 
-// Noise between the entries of every directory, and behind the slots of every
-// index, goes; entries, hashes and checksums are as before.
-func TestWipeDirSlack(t *testing.T) {
+// Noise between the entries of every directory, behind the slots of every
+// index and behind every symlink's target goes; entries, hashes and checksums are as before.
+func TestWipeSlack(t *testing.T) {
 	for _, name := range imagetest.Names(t, "ext4-") {
 		if name == "ext4-journal" {
 			continue // is refused for writing
@@ -27,7 +27,7 @@ func TestWipeDirSlack(t *testing.T) {
 				must(t, fs.Inodes(func(a image.Attr, err error) error {
 					must(t, err)
 					want[a.Ino] = describe(t, fs, a)
-					if a.Type == image.TypeDirectory {
+					if a.Type == image.TypeDirectory || a.Type == image.TypeSymlink {
 						dirs = append(dirs, a.Ino)
 					}
 					return nil
@@ -42,7 +42,7 @@ func TestWipeDirSlack(t *testing.T) {
 			clean(t, path)
 			edit(t, path, func(fs *FS) {
 				for _, ino := range dirs {
-					must(t, fs.WipeDirSlack(ino))
+					must(t, fs.WipeSlack(ino))
 				}
 			})
 			clean(t, path)
@@ -68,11 +68,29 @@ func countNoise(t testing.TB, path string) int {
 	return bytes.Count(img, slackNoise)
 }
 
-// putSlackNoise fills what no entry and no slot of a directory covers.
+// putSlackNoise fills what no entry and no slot of a directory covers, or what
+// follows a symlink's target.
 func putSlackNoise(t testing.TB, fs *FS, dir image.Ino) {
 	t.Helper()
-	in, err := fs.dirInode(dir)
+	in, err := fs.inode(dir)
 	must(t, err)
+	fill := func(b []byte) {
+		for len(b) >= len(slackNoise) {
+			b = b[copy(b, slackNoise):]
+		}
+	}
+	if in.raw.fileType() == image.TypeSymlink {
+		if slow, err := fs.slowLink(in); err != nil || !slow {
+			return
+		}
+		at, err := fs.linkBlock(in)
+		must(t, err)
+		buf := make([]byte, fs.bs)
+		must(t, fs.readBlock(at, buf))
+		fill(buf[in.raw.size()+1:])
+		must(t, fs.writeBlock(at, buf))
+		return
+	}
 	if in.raw.hasFlag(flInlineData) {
 		return
 	}
@@ -80,11 +98,6 @@ func putSlackNoise(t testing.TB, fs *FS, dir image.Ino) {
 	must(t, err)
 	x, err := d.wholeIndex()
 	must(t, err)
-	fill := func(b []byte) {
-		for len(b) >= len(slackNoise) {
-			b = b[copy(b, slackNoise):]
-		}
-	}
 	for l := range d.blocks {
 		buf := make([]byte, fs.bs)
 		must(t, fs.readBlock(d.pblk(l), buf))
