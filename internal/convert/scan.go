@@ -114,7 +114,7 @@ type placed struct {
 // linkCount compares the names seen with the link count.
 type linkCount struct {
 	seen, want uint32
-	path       string
+	path       *place
 }
 
 func newScanner(ctx context.Context, fs image.FS, p *Plan, o Options) *scanner {
@@ -129,10 +129,10 @@ func newScanner(ctx context.Context, fs image.FS, p *Plan, o Options) *scanner {
 	}
 }
 
-func (s *scanner) refuse(p string, ino image.Ino, check, format string, a ...any) {
+func (s *scanner) refuse(p *place, ino image.Ino, check, format string, a ...any) {
 	s.refused.Total++
 	if len(s.refused.Refusals) < maxRefusals {
-		s.refused.Refusals = append(s.refused.Refusals, Refusal{Path: p, Ino: ino, Check: check, Why: fmt.Sprintf(format, a...)})
+		s.refused.Refusals = append(s.refused.Refusals, Refusal{Path: p.String(), Ino: ino, Check: check, Why: fmt.Sprintf(format, a...)})
 	}
 }
 
@@ -178,7 +178,7 @@ func (s *scanner) checkResidue() error {
 }
 
 // cost adds what an edit will allocate; an impossible edit is refused.
-func (s *scanner) cost(p string, ino image.Ino, n int64, err error) error {
+func (s *scanner) cost(p *place, ino image.Ino, n int64, err error) error {
 	if err == nil {
 		s.plan.Totals.NeedBytes += n
 		return nil
@@ -191,7 +191,7 @@ func (s *scanner) cost(p string, ino image.Ino, n int64, err error) error {
 }
 
 // child stats an entry and checks what holds for every tree.
-func (s *scanner) child(e image.Dirent, p string) (image.Attr, error) {
+func (s *scanner) child(e image.Dirent, p *place) (image.Attr, error) {
 	a, err := s.fs.Stat(e.Ino)
 	if err != nil {
 		return a, fmt.Errorf("%s: %w", p, err)
@@ -211,7 +211,7 @@ func (s *scanner) child(e image.Dirent, p string) (image.Attr, error) {
 }
 
 // enterDir guards against directories that are reached twice.
-func (s *scanner) enterDir(p string, ino image.Ino) error {
+func (s *scanner) enterDir(p *place, ino image.Ino) error {
 	if err := s.ctx.Err(); err != nil {
 		return err
 	}
@@ -223,7 +223,7 @@ func (s *scanner) enterDir(p string, ino image.Ino) error {
 }
 
 // firstName reports whether this is the first name seen of a file.
-func (s *scanner) firstName(a image.Attr, p string) bool {
+func (s *scanner) firstName(a image.Attr, p *place) bool {
 	if a.Links <= 1 {
 		return true
 	}
@@ -266,7 +266,7 @@ func (s *scanner) checkLinks() error {
 }
 
 // mapped accounts for the contents of a regular file and remembers it.
-func (s *scanner) mapped(a image.Attr, p string, policyIndex uint8) error {
+func (s *scanner) mapped(a image.Attr, p *place, policyIndex uint8) error {
 	f := placed{item: item{ino: a.Ino, kind: image.TypeRegular, policy: policyIndex}}
 	s.plan.Totals.Files++
 	if !a.Inline {
@@ -289,4 +289,26 @@ func (s *scanner) mapped(a image.Attr, p string, policyIndex uint8) error {
 	return nil
 }
 
-func join(dir string, name []byte) string { return path.Join(dir, string(name)) }
+// place is where a scan is, a path that is put together only to be shown: in a
+// deep tree the paths of all directories that are open would take much room.
+type place struct {
+	up   *place // nil for a top
+	name string // of a top its path
+}
+
+// subdir is a directory that a scan has still to enter.
+type subdir struct {
+	attr image.Attr
+	path *place
+}
+
+func join(dir *place, name []byte) *place { return &place{dir, string(name)} }
+
+func (p *place) String() string {
+	var names []string
+	for ; p != nil; p = p.up {
+		names = append(names, p.name)
+	}
+	slices.Reverse(names)
+	return path.Join(names...)
+}

@@ -20,25 +20,26 @@ func (s *scanner) encryptTop(t Top) error {
 	if err != nil {
 		return err
 	}
+	top := &place{name: t.Path}
 	switch {
 	case a.Type != image.TypeDirectory:
 		return image.ErrNotDir
 	case t.Ino == s.fs.Root():
-		s.refuse(t.Path, t.Ino, "", "the root directory cannot be encrypted")
+		s.refuse(top, t.Ino, "", "the root directory cannot be encrypted")
 		return nil
 	case t.Ino == lostFound:
-		s.refuse(t.Path, t.Ino, "", "the checker could not put files into an encrypted lost+found")
+		s.refuse(top, t.Ino, "", "the checker could not put files into an encrypted lost+found")
 		return nil
 	}
-	if done, err := s.alreadyEncrypted(a, t.Path); done || err != nil {
+	if done, err := s.alreadyEncrypted(a, top); done || err != nil {
 		return err
 	}
-	return s.encryptDir(a, t.Path)
+	return s.encryptDir(a, top)
 }
 
 // alreadyEncrypted deals with an inode that has a context: the same policy
 // needs nothing, another one stands in the way.
-func (s *scanner) alreadyEncrypted(a image.Attr, p string) (bool, error) {
+func (s *scanner) alreadyEncrypted(a image.Attr, p *place) (bool, error) {
 	raw, err := s.fs.Context(a.Ino)
 	if err != nil {
 		return false, fmt.Errorf("%s: %w", p, err)
@@ -61,7 +62,7 @@ func (s *scanner) alreadyEncrypted(a image.Attr, p string) (bool, error) {
 }
 
 // encryptDir plans a directory and everything below it.
-func (s *scanner) encryptDir(a image.Attr, p string) error {
+func (s *scanner) encryptDir(a image.Attr, p *place) error {
 	if err := s.enterDir(p, a.Ino); err != nil {
 		return err
 	}
@@ -72,11 +73,7 @@ func (s *scanner) encryptDir(a image.Attr, p string) error {
 	if a.Casefold && s.plan.Policies[0].Version == 1 {
 		s.refuse(p, a.Ino, "", "a casefolded directory needs a v2 policy")
 	}
-	type sub struct {
-		attr image.Attr
-		path string
-	}
-	var subs []sub
+	var subs []subdir
 	var lens []int
 	pad := s.plan.Policies[0].Padding()
 	err := s.fs.ReadDir(a.Ino, func(e image.Dirent) error {
@@ -91,7 +88,7 @@ func (s *scanner) encryptDir(a image.Attr, p string) error {
 			return err
 		}
 		if ca.Type == image.TypeDirectory {
-			subs = append(subs, sub{ca, cp})
+			subs = append(subs, subdir{ca, cp})
 			return nil
 		}
 		return s.encryptLeaf(ca, cp)
@@ -112,7 +109,7 @@ func (s *scanner) encryptDir(a image.Attr, p string) error {
 }
 
 // encryptOwn plans what a directory itself needs, after its children.
-func (s *scanner) encryptOwn(a image.Attr, p string, lens []int) error {
+func (s *scanner) encryptOwn(a image.Attr, p *place, lens []int) error {
 	n, err := s.fs.CostDir(a.Ino, lens, true)
 	if err := s.cost(p, a.Ino, n, err); err != nil {
 		return err
@@ -123,13 +120,13 @@ func (s *scanner) encryptOwn(a image.Attr, p string, lens []int) error {
 	return s.contextCost(a, p)
 }
 
-func (s *scanner) contextCost(a image.Attr, p string) error {
+func (s *scanner) contextCost(a image.Attr, p *place) error {
 	n, err := s.fs.CostContext(a.Ino, contextSize(s.plan.Policies[0]))
 	return s.cost(p, a.Ino, n, err)
 }
 
 // encryptLeaf plans a regular file or a symlink.
-func (s *scanner) encryptLeaf(a image.Attr, p string) error {
+func (s *scanner) encryptLeaf(a image.Attr, p *place) error {
 	if !s.firstName(a, p) {
 		return nil
 	}
@@ -152,7 +149,7 @@ func (s *scanner) encryptLeaf(a image.Attr, p string) error {
 	return s.mapped(a, p, 0)
 }
 
-func (s *scanner) encryptLink(a image.Attr, p string) error {
+func (s *scanner) encryptLink(a image.Attr, p *place) error {
 	target, err := s.fs.ReadLink(a.Ino)
 	if err != nil {
 		return fmt.Errorf("%s: %w", p, err)

@@ -27,11 +27,12 @@ func (s *scanner) encryptedTop(t Top) error {
 		s.plan.Totals.Skipped++
 		return nil
 	}
+	top := &place{name: t.Path}
 	if s.target != nil && a.Ino == s.fs.Root() {
-		s.refuse(t.Path, t.Ino, "", "the root directory cannot have a policy")
+		s.refuse(top, t.Ino, "", "the root directory cannot have a policy")
 		return nil
 	}
-	c, err := s.context(a, t.Path)
+	c, err := s.context(a, top)
 	if err != nil {
 		return err
 	}
@@ -39,7 +40,7 @@ func (s *scanner) encryptedTop(t Top) error {
 	if err != nil {
 		return err
 	}
-	return s.encryptedDir(a, c, t.Path, index)
+	return s.encryptedDir(a, c, top, index)
 }
 
 // RefuseInside is for a top whose parent is encrypted too: it alone would
@@ -66,7 +67,7 @@ func (s *scanner) policyIndex(p policy.Policy) (uint8, error) {
 	return uint8(len(s.plan.Policies) - 1), nil
 }
 
-func (s *scanner) context(a image.Attr, p string) (policy.Context, error) {
+func (s *scanner) context(a image.Attr, p *place) (policy.Context, error) {
 	raw, err := s.fs.Context(a.Ino)
 	if err != nil {
 		return policy.Context{}, fmt.Errorf("%s: %w", p, err)
@@ -78,45 +79,12 @@ func (s *scanner) context(a image.Attr, p string) (policy.Context, error) {
 	return c, nil
 }
 
-// encryptedDir plans an encrypted directory and everything below it. That every
-// name decodes and encodes back proves the key, for v1 too.
-func (s *scanner) encryptedDir(a image.Attr, c policy.Context, p string, index uint8) error {
+// encryptedDir plans an encrypted directory and everything below it.
+func (s *scanner) encryptedDir(a image.Attr, c policy.Context, p *place, index uint8) error {
 	if err := s.enterDir(p, a.Ino); err != nil {
 		return err
 	}
-	key, err := s.opt.Keys.For(c.Policy)
-	if err != nil {
-		return err
-	}
-	dec, err := key.Names(c, uint64(a.Ino), s.vol)
-	if err != nil {
-		return fmt.Errorf("%s: %w", p, err)
-	}
-	defer dec.Close()
-	type sub struct {
-		attr image.Attr
-		path string
-	}
-	var subs []sub
-	var lens []int
-	err = s.fs.ReadDir(a.Ino, func(e image.Dirent) error {
-		plain, err := dec.CheckName(nil, e.Name)
-		if err != nil {
-			return fmt.Errorf("%s: a name in it: %w", p, err)
-		}
-		lens = append(lens, s.nameLen(len(plain)))
-		cp := join(p, plain)
-		ca, err := s.child(e, cp)
-		if err != nil || !ca.Type.Encrypts() {
-			s.plan.Totals.Others++
-			return err
-		}
-		if ca.Type == image.TypeDirectory {
-			subs = append(subs, sub{ca, cp})
-			return nil
-		}
-		return s.encryptedLeaf(ca, c.Policy, cp, index)
-	})
+	subs, lens, err := s.encryptedEntries(a, c, p, index)
 	if err != nil {
 		return err
 	}
@@ -145,9 +113,43 @@ func (s *scanner) encryptedDir(a image.Attr, c policy.Context, p string, index u
 	return nil
 }
 
+// encryptedEntries plans the files and symlinks of an encrypted directory, and
+// returns the directories in it and the lengths of all names. That every name
+// decodes and encodes back proves the key, for v1 too.
+func (s *scanner) encryptedEntries(a image.Attr, c policy.Context, p *place, index uint8) (subs []subdir, lens []int, err error) {
+	key, err := s.opt.Keys.For(c.Policy)
+	if err != nil {
+		return nil, nil, err
+	}
+	dec, err := key.Names(c, uint64(a.Ino), s.vol)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", p, err)
+	}
+	defer dec.Close()
+	err = s.fs.ReadDir(a.Ino, func(e image.Dirent) error {
+		plain, err := dec.CheckName(nil, e.Name)
+		if err != nil {
+			return fmt.Errorf("%s: a name in it: %w", p, err)
+		}
+		lens = append(lens, s.nameLen(len(plain)))
+		cp := join(p, plain)
+		ca, err := s.child(e, cp)
+		if err != nil || !ca.Type.Encrypts() {
+			s.plan.Totals.Others++
+			return err
+		}
+		if ca.Type == image.TypeDirectory {
+			subs = append(subs, subdir{ca, cp})
+			return nil
+		}
+		return s.encryptedLeaf(ca, c.Policy, cp, index)
+	})
+	return subs, lens, err
+}
+
 // childContext returns the context of a child, nil after refusing one that
 // breaks the rule of one policy throughout.
-func (s *scanner) childContext(a image.Attr, want policy.Policy, p string) (*policy.Context, error) {
+func (s *scanner) childContext(a image.Attr, want policy.Policy, p *place) (*policy.Context, error) {
 	if !a.Encrypted {
 		s.refuse(p, a.Ino, "", "not encrypted, in an encrypted directory: run fsenc fsck")
 		return nil, nil
@@ -164,7 +166,7 @@ func (s *scanner) childContext(a image.Attr, want policy.Policy, p string) (*pol
 }
 
 // encryptedLeaf plans a regular file or a symlink.
-func (s *scanner) encryptedLeaf(a image.Attr, want policy.Policy, p string, index uint8) error {
+func (s *scanner) encryptedLeaf(a image.Attr, want policy.Policy, p *place, index uint8) error {
 	if !s.firstName(a, p) {
 		return nil
 	}
@@ -214,7 +216,7 @@ func (s *scanner) linkLen(n int) int {
 
 // recontextCost adds what a longer context needs; one of the same length takes
 // the place of the old one.
-func (s *scanner) recontextCost(a image.Attr, old policy.Policy, p string) error {
+func (s *scanner) recontextCost(a image.Attr, old policy.Policy, p *place) error {
 	if s.target == nil || contextSize(*s.target) <= contextSize(old) {
 		return nil
 	}

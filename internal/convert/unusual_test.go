@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -182,4 +183,35 @@ func TestSlackOfOtherDirectories(t *testing.T) {
 	}
 	r := recovery{keys: keys, want: snapshot(t, storetest.NewMem(img), nil), judged: make(map[[32]byte]bool)}
 	r.powerLoss(t, j, img)
+}
+
+// Planning a deep tree takes no more memory than a wide one: paths of
+// directories that are open would add up to the square of the depth.
+func TestPlanOfDeepTree(t *testing.T) {
+	keys, pol := testKey(t)
+	l := layouts[0]
+	l.size, l.args = "16M", []string{"-b", "1024", "-N", "4096", "-O", "encrypt,^has_journal"}
+	home := storetest.NewMem(l.makeOf(t, func(dir string) { put(t, dir, "secret/file", 100) }))
+	fs, err := probe.Open(home, probe.Options{Write: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	top := lookup(t, home, nil, "/secret")
+	name, at := bytes.Repeat([]byte("n"), 120), top.Ino
+	const depth = 3500
+	for range depth {
+		if at, err = fs.Mkdir(at, name, image.NewFile{Perm: 0o755}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	p, err := convert.PlanEncrypt(t.Context(), fs, []convert.Top{top}, pol, convert.Options{Keys: keys})
+	if err != nil || p.Totals.Dirs != depth+1 {
+		t.Fatalf("%v, %v", p, err)
+	}
+	runtime.ReadMemStats(&after)
+	if n := (after.TotalAlloc - before.TotalAlloc) / depth; n > 64<<10 {
+		t.Errorf("%d bytes allocated for each directory", n)
+	}
 }
