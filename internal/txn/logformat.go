@@ -63,8 +63,6 @@ type Header struct {
 //	104 8  checksum of the plan
 //	112 8  flags: 1 records hold plaintext
 //	120 8  checksum of bytes 0 to 119
-const headerLen = 128
-
 func (h *Header) encode(plan []byte) []byte {
 	b := make([]byte, pageSize)
 	copy(b, logMagic)

@@ -2,7 +2,6 @@ package txn
 
 import (
 	"io"
-	"math/bits"
 	"slices"
 
 	"fsenc/internal/store"
@@ -32,14 +31,6 @@ func newOverlay(base store.Store) *overlay {
 
 func (p *page) isDirty(unit int) bool { return p.dirty[unit/64]>>(unit%64)&1 != 0 }
 func (p *page) setDirty(unit int)     { p.dirty[unit/64] |= 1 << (unit % 64) }
-
-func (p *page) dirtyBytes() int64 {
-	var n int
-	for _, w := range p.dirty {
-		n += bits.OnesCount64(w)
-	}
-	return int64(n) * unitSize
-}
 
 // stagedBytes is the memory that the staged pages take, roughly.
 func (o *overlay) stagedBytes() int64 { return int64(len(o.pages)) * pageSize }

@@ -68,15 +68,6 @@ func (b *bench) fresh(image string) (string, error) {
 	return run, settle(run)
 }
 
-// freshOf is fresh of a shared image.
-func (b *bench) freshOf(name string) (string, error) {
-	image, err := b.image(name)
-	if err != nil {
-		return "", err
-	}
-	return b.fresh(image)
-}
-
 // mke2fs makes an empty ext4 of size bytes that may hold encrypted files.
 func (b *bench) mke2fs(path string, size int64, args ...string) error {
 	f, err := os.Create(path)

@@ -17,10 +17,11 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"runtime"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -69,7 +70,7 @@ type scale struct {
 func main() {
 	b := &bench{report: &report{}}
 	flag.StringVar(&b.bin, "fsenc", "bin/fsenc", "the program to measure")
-	flag.StringVar(&b.source, "tree", filepath.Join(runtime.GOROOT(), "src"), "the tree to convert")
+	flag.StringVar(&b.source, "tree", goSource(), "the tree to convert")
 	flag.IntVar(&b.rounds, "rounds", 3, "times that each side runs; the best counts")
 	flag.BoolVar(&b.report.json, "json", false, "print a JSON object a line")
 	dir := flag.String("dir", os.TempDir(), "where the scratch directory is made")
@@ -162,4 +163,13 @@ func (b *bench) makeKey() error {
 	}
 	b.key = filepath.Join(b.dir, "key")
 	return os.WriteFile(b.key, b.raw, 0o600)
+}
+
+// goSource is the Go source tree, empty if the go command cannot tell.
+func goSource() string {
+	root, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(strings.TrimSpace(string(root)), "src")
 }
