@@ -127,7 +127,8 @@ func (s *scanner) contextCost(a image.Attr, p *place) error {
 
 // encryptLeaf plans a regular file or a symlink.
 func (s *scanner) encryptLeaf(a image.Attr, p *place) error {
-	if !s.firstName(a, p) {
+	// One that is encrypted already may have its other names anywhere.
+	if !a.Encrypted && !s.firstName(a, p) {
 		return nil
 	}
 	if done, err := s.alreadyEncrypted(a, p); done || err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -214,4 +215,37 @@ func TestPlanOfDeepTree(t *testing.T) {
 	if n := (after.TotalAlloc - before.TotalAlloc) / depth; n > 64<<10 {
 		t.Errorf("%d bytes allocated for each directory", n)
 	}
+}
+
+// A file that is encrypted already may have a name in an encrypted directory
+// below the top and one in a plain one, as the kernel makes it.
+func TestLinkIntoEncryptedDirectory(t *testing.T) {
+	keys, pol := testKey(t)
+	img := layouts[0].makeOf(t, func(dir string) { put(t, dir, "secret/sub/inner", 100) })
+	home := storetest.NewMem(img)
+	fs, err := probe.Open(home, probe.Options{Write: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	inner := lookup(t, home, nil, "/secret/sub/inner").Ino
+	sub := lookup(t, home, nil, "/secret/sub")
+	p, err := convert.PlanEncrypt(t.Context(), fs, []convert.Top{sub}, pol, convert.Options{Keys: keys})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := convert.Begin(home, newLog(), p, keys)
+	if err == nil {
+		err = c.Run(t.Context(), convert.Forward)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	img = debugfs(t, home.Bytes(), fmt.Sprintf("ln <%d> /secret/other", inner))
+	img = debugfs(t, img, fmt.Sprintf("sif <%d> links_count 2", inner))
+	e2fsck(t, img)
+	home = storetest.NewMem(img)
+	if err := (job{op: convert.Encrypt, keys: keys, pol: pol}).run(t.Context(), home, newLog()); err != nil {
+		t.Fatal(err)
+	}
+	e2fsck(t, home.Bytes())
 }
