@@ -44,7 +44,7 @@ func TestExtract(t *testing.T) {
 			m := imagetest.Manifest(t, name)
 			img := imagetest.Golden(t, name)
 			mkimage.InRoom(t, func(dir string) {
-				extract(t, img, m, dir)
+				extract(t, name, img, dir)
 				compare(t, m, mkimage.Walk(t, dir))
 			})
 			raw, err := os.ReadFile(img)
@@ -58,16 +58,9 @@ func TestExtract(t *testing.T) {
 	}
 }
 
-func extract(t *testing.T, img string, m *manifest.Golden, dir string) {
+func extract(t *testing.T, name, img, dir string) {
 	t.Helper()
-	args := []string{"--non-interactive", "extract", img, "/", "-C", dir}
-	for i, k := range m.Keys {
-		file := filepath.Join(t.TempDir(), fmt.Sprint(i))
-		if err := os.WriteFile(file, k.MasterKey, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		args = append(args, "--key-file", file)
-	}
+	args := append([]string{"--non-interactive", "extract", img, "/", "-C", dir}, keyFiles(t, name)...)
 	if out, err := exec.Command(program, args...).CombinedOutput(); err != nil {
 		t.Fatalf("extract: %v\n%s", err, out)
 	}
