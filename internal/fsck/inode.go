@@ -16,6 +16,9 @@ const (
 	flagDAX         = 0x02000000 // FS_DAX_FL
 )
 
+// progressEvery is how many inodes pass between two calls of Progress.
+const progressEvery = 1024
+
 // subject is an inode under examination.
 type subject struct {
 	attr    image.Attr
@@ -24,180 +27,154 @@ type subject struct {
 }
 
 // inode checks what one inode says on its own.
-func (x *examiner) inode(a image.Attr, err error) error {
-	if e := x.ctx.Err(); e != nil {
+func (c *checker) inode(a image.Attr, err error) error {
+	if e := c.ctx.Err(); e != nil {
 		return e
 	}
-	x.out.res.Inodes++
-	m := mark{kind: a.Type, used: true}
+	c.res.Inodes++
+	if c.o.Progress != nil && c.res.Inodes%progressEvery == 0 {
+		c.o.Progress(c.res.Inodes)
+	}
+	c.used.set(a.Ino)
 	if err != nil {
-		x.out.marks.set(a.Ino, m)
-		x.found(damage("inode-damaged", a.Ino, err))
+		c.found(damage("inode-damaged", a.Ino, err))
 		return nil
 	}
 	s := subject{attr: a}
-	m.encrypted = a.Encrypted
-	m.policy, err = x.context(&s)
+	m := mark{kind: a.Type, encrypted: a.Encrypted}
+	m.policy, err = c.context(&s)
 	if a.Encrypted {
-		x.out.res.Encrypted++
+		c.res.Encrypted++
 	}
-	x.out.marks.set(a.Ino, m)
+	if a.Encrypted || m.policy != noContext {
+		c.marks[a.Ino] = m
+	}
 	if err == nil {
-		_, err = x.fs.Xattrs(a.Ino)
+		_, err = c.fs.Xattrs(a.Ino)
 	}
 	if err != nil {
-		x.found(damage("xattr-damaged", a.Ino, err))
+		c.found(damage("xattr-damaged", a.Ino, err))
 	}
-	if x.layout != nil {
-		x.layout.CheckInode(a.Ino, x.found)
+	if c.layout != nil {
+		c.layout.CheckInode(a.Ino, c.found)
 	}
-	x.place(&s)
-	x.flags(&s)
-	return x.body(&s)
+	c.place(&s)
+	c.flags(&s)
+	return c.body(&s)
 }
 
 // report notes an error about the inode.
-func (x *examiner) report(s *subject, id, advice, format string, a ...any) {
-	x.found(image.Finding{ID: id, Severity: image.Error, Ino: s.attr.Ino, Text: fmt.Sprintf(format, a...), Advice: advice})
+func (c *checker) report(s *subject, id, advice, format string, a ...any) {
+	c.found(image.Finding{ID: id, Severity: image.Error, Ino: s.attr.Ino, Text: fmt.Sprintf(format, a...), Advice: advice})
 }
 
 const restore = "restore the inode from a backup, or remove it"
 
 // context reads the context, checks it against the flag and returns the
 // number of its policy. The error is one of reading.
-func (x *examiner) context(s *subject) (uint32, error) {
-	raw, err := x.fs.Context(s.attr.Ino)
+func (c *checker) context(s *subject) (uint32, error) {
+	raw, err := c.fs.Context(s.attr.Ino)
 	switch {
 	case err != nil:
 		return badContext, err
 	case raw == nil && s.attr.Encrypted:
-		x.report(s, "context-missing", restore, "marked encrypted, but has no encryption context")
+		c.report(s, "context-missing", restore, "marked encrypted, but has no encryption context")
 		return noContext, nil
 	case raw == nil:
 		return noContext, nil
 	case !s.attr.Encrypted:
-		x.report(s, "context-without-flag", "set the inode's encrypt flag if its contents are ciphertext",
+		c.report(s, "context-without-flag", "set the inode's encrypt flag if its contents are ciphertext",
 			"has an encryption context, but is not marked encrypted")
 	}
 	ctx, err := policy.ParseContext(raw)
 	if err != nil {
-		x.report(s, "context-invalid", restore, "%v", err)
+		c.report(s, "context-invalid", restore, "%v", err)
 		return badContext, nil
 	}
 	s.context = &ctx
-	x.nonce(s)
-	return x.policy(s), nil
-}
-
-// verdict is what there is to say about a policy, whoever has it.
-type verdict struct {
-	number uint32
-	broken [2]error         // the rule that it breaks, on other inodes and on directories that fold
-	key    *crypt.MasterKey // of a v2 policy, nil if it is not at hand
-}
-
-// verdictOn examines a policy once.
-func (x *examiner) verdictOn(p policy.Policy) *verdict {
-	v := x.verdicts[p]
-	if v == nil {
-		v = &verdict{number: x.numbers.of(p)}
-		caps := x.caps
-		for i, fold := range []bool{false, true} {
-			caps.Casefold = fold
-			v.broken[i] = p.Validate(caps)
-		}
-		if p.Version != 1 {
-			v.key, _ = x.t.KeyFor(p) // without key it stays closed, which is no finding
-		}
-		x.verdicts[p] = v
+	c.policy(s)
+	c.nonce(s)
+	num, ok := c.policies[ctx.Policy]
+	if !ok {
+		num = firstPolicy + uint32(len(c.policies))
+		c.policies[ctx.Policy] = num
 	}
-	return v
+	return num, nil
 }
 
-// policy checks the rules of policies and finds the key. It returns the number
-// of the policy.
-func (x *examiner) policy(s *subject) uint32 {
-	v := x.verdictOn(s.context.Policy)
-	err := v.broken[0]
-	if s.attr.Casefold && s.attr.Type == image.TypeDirectory {
-		err = v.broken[1]
-	}
-	if err != nil {
+// policy checks the rules of policies and finds the key.
+func (c *checker) policy(s *subject) {
+	caps := c.caps
+	caps.Casefold = s.attr.Casefold && s.attr.Type == image.TypeDirectory
+	if err := s.context.Validate(caps); err != nil {
 		advice := "no kernel opens this inode; restore its context"
 		var rule *policy.RuleError
 		if errors.As(err, &rule) && rule.Rule == policy.RuleStableInodes {
 			advice = "set the feature: fsenc setup --feature stable_inodes"
 		}
-		x.report(s, "policy-invalid", advice, "%v", err)
-		return v.number
+		c.report(s, "policy-invalid", advice, "%v", err)
+		return
 	}
-	if s.attr.Encrypted {
-		if s.key = x.keyOf(s, v); s.key != nil {
-			x.out.res.Opened++
-		}
+	if !s.attr.Encrypted {
+		return
 	}
-	return v.number
-}
-
-// keyOf returns the key of an encrypted inode, nil if it is not at hand.
-func (x *examiner) keyOf(s *subject, v *verdict) *crypt.MasterKey {
-	if s.context.Version != 1 {
-		return v.key
-	}
-	if s.attr.Type == image.TypeDirectory {
+	if s.context.Version == 1 && s.attr.Type == image.TypeDirectory {
 		// Listing it lets the tree find out which key this descriptor means.
-		if err := x.t.Locked(tree.Node{Ino: s.attr.Ino, Type: s.attr.Type}); err != nil {
-			return nil
+		if err := c.t.Locked(tree.Node{Ino: s.attr.Ino, Type: s.attr.Type}); err != nil {
+			return
 		}
 	}
-	if len(x.o.Keys.Keys()) == 0 {
-		return nil
-	}
-	key, err := x.t.KeyFor(s.context.Policy)
+	key, err := c.t.KeyFor(s.context.Policy)
 	if err != nil {
-		return nil
+		return
 	}
-	return key
+	s.key = key
+	c.res.Opened++
 }
 
 // nonce checks that nonces are random, so far as one can see it.
-func (x *examiner) nonce(s *subject) {
+func (c *checker) nonce(s *subject) {
 	n := s.context.Nonce
 	if n == (policy.Nonce{}) {
-		x.report(s, "nonce-zero", "restore the context; a file that was written so must be written anew", "the nonce is all zeros")
+		c.report(s, "nonce-zero", "restore the context; a file that was written so must be written anew", "the nonce is all zeros")
 		return
 	}
-	x.out.nonces = append(x.out.nonces, newNonceOf(n, s.attr.Ino))
+	if other, ok := c.nonces[n]; ok {
+		c.report(s, "nonce-reused", "one of the two cannot be read, or both are encrypted alike: restore the context, or write one anew",
+			"has the nonce of inode %d", other)
+		return
+	}
+	c.nonces[n] = s.attr.Ino
 }
 
 // place checks that the inode is one that may be encrypted.
-func (x *examiner) place(s *subject) {
+func (c *checker) place(s *subject) {
 	a := s.attr
 	has := s.context != nil
 	if !a.Encrypted && !has {
 		return
 	}
 	switch {
-	case a.Ino == x.fs.Root():
-		x.report(s, "root-encrypted", "no kernel makes that; its names do not resolve", "the root directory is encrypted")
-	case a.Ino == x.lostFound:
-		x.report(s, "lost-found-encrypted", "decrypt it: the checker needs it to keep what it finds", "lost+found is encrypted")
+	case a.Ino == c.fs.Root():
+		c.report(s, "root-encrypted", "no kernel makes that; its names do not resolve", "the root directory is encrypted")
+	case a.Ino == c.lostFound:
+		c.report(s, "lost-found-encrypted", "decrypt it: the checker needs it to keep what it finds", "lost+found is encrypted")
 	case a.Reserved:
-		x.report(s, "reserved-inode-encrypted", "clear the flag and the context", "belongs to the filesystem itself, but is encrypted")
+		c.report(s, "reserved-inode-encrypted", "clear the flag and the context", "belongs to the filesystem itself, but is encrypted")
 	case !a.Type.Encrypts() && a.Encrypted:
-		x.report(s, "special-file-encrypted", "clear the flag and the context", "a %s is marked encrypted", a.Type)
+		c.report(s, "special-file-encrypted", "clear the flag and the context", "a %s is marked encrypted", a.Type)
 	case !a.Type.Encrypts():
-		x.report(s, "special-file-context", "remove the context", "a %s has an encryption context", a.Type)
+		c.report(s, "special-file-context", "remove the context", "a %s has an encryption context", a.Type)
 	}
 }
 
 // flags checks what must not stand beside the encrypt flag.
-func (x *examiner) flags(s *subject) {
+func (c *checker) flags(s *subject) {
 	a := s.attr
 	if a.Casefold && a.Type != image.TypeDirectory {
-		x.report(s, "casefold-not-dir", "clear the flag", "a %s has the casefold flag", a.Type)
-	} else if a.Casefold && !x.super.Casefold {
-		x.report(s, "casefold-feature-missing", "set the casefold feature, or clear the flag",
+		c.report(s, "casefold-not-dir", "clear the flag", "a %s has the casefold flag", a.Type)
+	} else if a.Casefold && !c.super.Casefold {
+		c.report(s, "casefold-feature-missing", "set the casefold feature, or clear the flag",
 			"the directory folds names, but the superblock does not have the casefold feature")
 	}
 	if !a.Encrypted {
@@ -208,13 +185,13 @@ func (x *examiner) flags(s *subject) {
 		if a.Type == image.TypeRegular {
 			text = "marked encrypted, but its contents are in the inode, where kernels read and write them in clear"
 		}
-		x.report(s, "inline-encrypted", "copy the file and remove this one", "%s", text)
+		c.report(s, "inline-encrypted", "copy the file and remove this one", "%s", text)
 	}
 	if a.Flags&flagDAX != 0 {
-		x.report(s, "dax-encrypted", "clear the flag: chattr -x", "has the DAX flag, which encryption excludes")
+		c.report(s, "dax-encrypted", "clear the flag: chattr -x", "has the DAX flag, which encryption excludes")
 	}
 	if a.Flags&flagDataJournal != 0 && a.Type == image.TypeRegular {
-		x.found(image.Finding{ID: "data-journal-encrypted", Severity: image.Warning, Ino: a.Ino,
+		c.found(image.Finding{ID: "data-journal-encrypted", Severity: image.Warning, Ino: a.Ino,
 			Text:   "has the flag for journalling of contents, which kernels ignore for encrypted files",
 			Advice: "clear the flag: chattr -j"})
 	}

@@ -38,10 +38,6 @@ type Checker interface {
 	// there once.
 	CheckVolume(report func(Finding))
 
-	// InodesIn is FS.Inodes for the numbers from first up to but not including
-	// end. It may be called for several ranges at a time.
-	InodesIn(first, end Ino, f func(Attr, error) error) error
-
 	// CheckInode reports on the layout of one used inode.
 	CheckInode(ino Ino, report func(Finding))
 }

@@ -3,7 +3,6 @@ package ext4
 import (
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"fsenc/internal/image"
@@ -43,8 +42,6 @@ type FS struct {
 	groups    map[uint32]*group
 	groupRoom int
 	system    []blockRange
-
-	visited [visitedSlots]atomic.Pointer[inode] // those that Inodes is at, verified
 
 	quotas []*quotaFile // loaded with the first charge
 	now    func() time.Time
