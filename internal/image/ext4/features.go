@@ -11,10 +11,9 @@ var settable = map[string]struct {
 	off int
 	bit uint32
 }{
-	"encrypt":               {offIncompat, incompatEncrypt},
-	"encrypted_inline_data": {offIncompat, incompatEncInline},
-	"stable_inodes":         {offCompat, compatStableInodes},
-	"ext_attr":              {offCompat, compatExtAttr},
+	"encrypt":       {offIncompat, incompatEncrypt},
+	"stable_inodes": {offCompat, compatStableInodes},
+	"ext_attr":      {offCompat, compatExtAttr},
 }
 
 // SetFeatures sets and clears features in the superblock and, so that no
@@ -40,10 +39,6 @@ func (fs *FS) SetFeatures(set, clear []string) error {
 	}
 	if words[offCompat] == fs.sb.u32(offCompat) && words[offIncompat] == fs.sb.u32(offIncompat) {
 		return nil
-	}
-	if need := uint32(incompatEncrypt | incompatInlineData); words[offIncompat]&incompatEncInline != 0 &&
-		words[offIncompat]&need != need {
-		return fmt.Errorf("%w: encrypted_inline_data without encrypt and inline_data", image.ErrUnsupported)
 	}
 	return fs.setFeatureWords(words[offCompat], words[offIncompat])
 }
