@@ -108,16 +108,33 @@ func (x *access) details(n tree.Node) (*details, error) {
 
 // jsonExtent is a run of blocks in JSON.
 type jsonExtent struct {
-	Lblk      image.Lblk `json:"lblk"`
-	Pblk      image.Pblk `json:"pblk"`
-	Len       uint64     `json:"len"`
-	Unwritten bool       `json:"unwritten,omitempty"`
+	Lblk      image.Lblk  `json:"lblk"`
+	Pblk      image.Pblk  `json:"pblk"`
+	Len       uint64      `json:"len"`
+	Unwritten bool        `json:"unwritten,omitempty"`
+	Plain     bool        `json:"plain,omitempty"`
+	Shift     int64       `json:"shift,omitempty"`   // of the number of the data unit, in blocks
+	Context   string      `json:"context,omitempty"` // of the extent, hexadecimal
+	Packed    *jsonPacked `json:"packed,omitempty"`
+}
+
+// jsonPacked is how a compressed extent is stored, in JSON.
+type jsonPacked struct {
+	Method string       `json:"method"`
+	Skip   int64        `json:"skip"`
+	Size   int64        `json:"size"`
+	Stream []jsonExtent `json:"stream"`
 }
 
 func extentsJSON(list []image.Extent) []jsonExtent {
 	out := make([]jsonExtent, 0, len(list))
 	for _, e := range list {
-		out = append(out, jsonExtent(e))
+		j := jsonExtent{Lblk: e.Lblk, Pblk: e.Pblk, Len: e.Len, Unwritten: e.Unwritten, Plain: e.Plain,
+			Shift: e.Shift, Context: hex.EncodeToString([]byte(e.Context))}
+		if p := e.Packed; p != nil {
+			j.Packed = &jsonPacked{p.Method, p.Skip, p.Size, extentsJSON(p.Stream)}
+		}
+		out = append(out, j)
 	}
 	return out
 }

@@ -104,22 +104,33 @@ func (p *placed) findOwners(ctx context.Context) error {
 			return err
 		}
 		for _, x := range all {
-			p.own(a, x)
+			if err := p.own(a, x); err != nil {
+				return err
+			}
 		}
 		return nil
 	})
 }
 
 // own notes the hits in an extent of an inode.
-func (p *placed) own(a image.Attr, x image.Extent) {
-	for lo, hi := p.in(int64(x.Pblk)*p.bs, int64(x.Len)*p.bs); lo < hi; lo++ {
-		s := &p.spots[lo]
-		s.ino, s.extent = a.Ino, x.Unwritten
-		s.lblk = x.Lblk + image.Lblk(p.hits[lo].off/p.bs) - image.Lblk(x.Pblk)
-		if p.owners[a.Ino] == nil {
-			p.owners[a.Ino] = &owner{attr: a}
+func (p *placed) own(a image.Attr, x image.Extent) error {
+	for _, part := range x.Stored() {
+		err := p.fs.Places(part.Pblk, part.Len, func(skip uint64, off, n int64) error {
+			for lo, hi := p.in(off, n); lo < hi; lo++ {
+				s := &p.spots[lo]
+				s.ino, s.extent = a.Ino, x.Unwritten
+				s.lblk = part.Lblk + image.Lblk(skip) + image.Lblk((p.hits[lo].off-off)/p.bs)
+				if p.owners[a.Ino] == nil {
+					p.owners[a.Ino] = &owner{attr: a}
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 // findPaths finds a name of each inode that has hits.

@@ -97,8 +97,15 @@ func (s *scan) findContents(ctx context.Context, fs image.FS) error {
 		}
 		full := image.Lblk(a.Size / s.bs)
 		for _, x := range all {
-			if !x.Unwritten && x.Lblk < full {
-				s.contents.add(x.Pblk, min(x.Len, uint64(full-x.Lblk)))
+			if x.Unwritten || x.Packed != nil || x.Lblk >= full {
+				continue
+			}
+			err := fs.Places(x.Pblk, min(x.Len, uint64(full-x.Lblk)), func(_ uint64, off, n int64) error {
+				s.contents.add(image.Pblk(off/s.bs), uint64(n/s.bs))
+				return nil
+			})
+			if err != nil {
+				return err
 			}
 		}
 		return nil

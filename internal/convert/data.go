@@ -100,16 +100,26 @@ func (c *Conversion) addRuns(d Direction, b *batch, a image.Attr, from, to form)
 		if c.full(b) {
 			return false, nil
 		}
-		n := int(x.Len) * bs
-		r := run{ino: a.Ino, lblk: x.Lblk, inFile: c.inFile(a.Size, x.Lblk, n), from: from, to: to}
-		c.tx.Rewrite(txn.Rewrite{Off: int64(x.Pblk) * int64(bs), Len: n, Tag: c.tag(&r)})
-		b.runs++
-		b.bytes += int64(n)
+		if err := c.rewrite(b, a, x, from, to); err != nil {
+			return false, err
+		}
 		c.pos.lblk = uint64(x.Lblk)
 		if d == Forward {
 			c.pos.lblk += x.Len
 		}
 	}
+}
+
+// rewrite stages the new contents of a piece, wherever it lies.
+func (c *Conversion) rewrite(b *batch, a image.Attr, x image.Extent, from, to form) error {
+	return c.fs.Places(x.Pblk, x.Len, func(skip uint64, off, n int64) error {
+		r := run{ino: a.Ino, lblk: x.Lblk + image.Lblk(skip), from: from, to: to}
+		r.inFile = c.inFile(a.Size, r.lblk, int(n))
+		c.tx.Rewrite(txn.Rewrite{Off: off, Len: int(n), Tag: c.tag(&r)})
+		b.runs++
+		b.bytes += n
+		return nil
+	})
 }
 
 // nextPiece returns the next piece of at most limit blocks: the first at or

@@ -21,7 +21,6 @@ func (c *Conversion) wipe(ctx context.Context) error {
 	if err := c.tx.Checkpoint(); err != nil {
 		return err
 	}
-	bs := int64(c.sb.BlockSize)
 	for _, it := range c.plan.items {
 		if it.kind != image.TypeRegular {
 			continue
@@ -34,7 +33,8 @@ func (c *Conversion) wipe(ctx context.Context) error {
 			if !x.Unwritten {
 				continue
 			}
-			if err := c.tx.Home().Zero(int64(x.Pblk)*bs, int64(x.Len)*bs); err != nil {
+			err := c.fs.Places(x.Pblk, x.Len, func(_ uint64, off, n int64) error { return c.tx.Home().Zero(off, n) })
+			if err != nil {
 				return fmt.Errorf("wipe block %d: %w", x.Pblk, err)
 			}
 		}

@@ -95,6 +95,44 @@ type Extent struct {
 	Pblk      Pblk
 	Len       uint64
 	Unwritten bool // allocated, reads as zeros
+
+	// Plain tells, of an extent of an encrypted file, that it is not.
+	Plain bool
+
+	// Shift is what has to be added to the Lblk of a block to have the number
+	// that it is encrypted under, in blocks: 0 where that is the Lblk.
+	Shift int64
+
+	// Context is the extent's own context as stored, "" where the contents of
+	// a file have the key of the inode's.
+	Context string
+
+	// Packed tells how a compressed extent is stored, nil for all others.
+	Packed *Packed
+}
+
+// Stored returns where the bytes of the extent lie: of a packed one its stream.
+func (x Extent) Stored() []Extent {
+	if x.Packed != nil {
+		return x.Packed.Stream
+	}
+	return []Extent{x}
+}
+
+// Packed is how a compressed extent is stored. It maps blocks of the file to
+// a part of what the stream unpacks to; its Pblk is where the stream begins.
+type Packed struct {
+	Method string   // "zlib", "lz4", ...: for messages
+	Stream []Extent // whole blocks, in order; encrypted as their Lblk, Shift and Context say
+	Skip   int64    // bytes of the unpacked stream before the extent
+	Size   int64    // bytes that the stream unpacks to
+}
+
+// Unpacker is what a filesystem with compressed extents has beside FS.
+type Unpacker interface {
+	// Unpack returns the Size bytes that the blocks of the stream, decrypted,
+	// hold. The error wraps ErrCorrupt, or ErrUnsupported for a method.
+	Unpack(p *Packed, stream []byte) ([]byte, error)
 }
 
 // Dirent is a directory entry. "." and ".." are never reported and never set.
@@ -138,7 +176,8 @@ type Super struct {
 	Encrypt        bool // the feature that encryption needs is set
 	StableInodes   bool // inode numbers never change
 	Casefold       bool
-	MaxFileBits    int // position of the highest bit of s_maxbytes-1
+	RootPolicy     bool // the root directory can have a policy
+	MaxFileBits    int  // position of the highest bit of s_maxbytes-1
 	SubBlockUnits  bool
 	MaxLinkRoom    int // L of the fscrypt spec, section 9: target limit is L-3
 	JournalState   string
@@ -152,6 +191,22 @@ type NewFile struct {
 	Perm     uint32 // permission bits with sticky, setuid, setgid
 	UID, GID uint32
 	Time     time.Time // all four timestamps
+}
+
+// Options say what a filesystem is opened for.
+type Options struct {
+	// Write demands everything that editing needs: a clean image, and no
+	// feature that is not understood. What fsenc does not know, or what has to
+	// be recovered first, is then refused before anything is touched.
+	Write bool
+
+	// AllowUnfinished opens an image that carries the mark of an interrupted
+	// conversion.
+	AllowUnfinished bool
+
+	// AllowDirty opens, for display only, an image that needs recovery. What
+	// is read may be old.
+	AllowDirty bool
 }
 
 // FS reads and edits one filesystem.
@@ -212,6 +267,11 @@ type FS interface {
 	ReadBlocks(p []byte, at Pblk) error
 	WriteBlocks(p []byte, at Pblk) error
 
+	// Places calls f for each piece of the store that holds some of the n
+	// blocks from at on: the n bytes at off hold the blocks from the skip-th on.
+	// A filesystem that keeps copies reports each of them.
+	Places(at Pblk, n uint64, f func(skip uint64, off, n int64) error) error
+
 	// CostContext, CostDir, CostLink and CostUninline return an upper bound
 	// of the bytes that the edit of the same name will allocate, without
 	// making it, or the reason why it is impossible.
@@ -226,8 +286,11 @@ type FS interface {
 
 	// SetDir replaces all entries but "." and ".." and lays the directory out
 	// again, with an index where it had or wants one; encrypted tells which
-	// form the directory is going to have. An inline directory becomes a
+	// form the directory is going to have. An inline directory may become a
 	// block first. Nothing of the old names remains in the directory's blocks.
+	//
+	// The entries are those of ReadDir, in its order, under other names: a
+	// filesystem that keeps names in the inodes they name changes them there too.
 	SetDir(dir Ino, entries []Dirent, encrypted bool) error
 
 	// SetLink replaces what a symlink stores; encrypted tells the form.

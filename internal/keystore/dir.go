@@ -198,6 +198,9 @@ func eachBlock(fs image.FS, ino image.Ino, size int64, f func(off int64, at imag
 	bs := uint64(fs.Super().BlockSize)
 	blocks := (uint64(size) + bs - 1) / bs
 	for _, e := range extents {
+		if e.Packed != nil {
+			return fmt.Errorf("%w: inode %d is compressed (%s)", image.ErrUnsupported, ino, e.Packed.Method)
+		}
 		for i := uint64(0); i < e.Len && uint64(e.Lblk)+i < blocks; i++ {
 			off := int64((uint64(e.Lblk) + i) * bs)
 			if err := f(off, e.Pblk+image.Pblk(i), e.Unwritten); err != nil {

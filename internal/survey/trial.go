@@ -179,7 +179,7 @@ func (t *trying) tail(dir policy.Policy, ino image.Ino) error {
 		return ignoreDamage(err)
 	}
 	for _, e := range extents {
-		if last >= e.Lblk && uint64(last-e.Lblk) < e.Len {
+		if last >= e.Lblk && uint64(last-e.Lblk) < e.Len && e.Context == "" {
 			return t.block(c, ino, last, e.Pblk+image.Pblk(last-e.Lblk), int(attr.Size%bs))
 		}
 	}

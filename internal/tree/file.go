@@ -26,7 +26,9 @@ type File struct {
 	bs      int64
 	inline  []byte // contents, if they are in the inode
 	extents []image.Extent
+	stored  bool            // ciphertext is wanted
 	cipher  *crypt.Contents // nil if the file is not encrypted
+	own     *extentKeys     // nil if no extent has a key of its own
 }
 
 // Open opens a regular file; the error wraps crypt.ErrNoKey if its key is
@@ -45,7 +47,7 @@ func (t *Tree) open(n Node, stored bool) (*File, error) {
 	if attr.Type != image.TypeRegular {
 		return nil, n.wrap(fmt.Errorf("a %s has no contents", attr.Type))
 	}
-	f := &File{fs: t.fs, node: n, size: attr.Size, bs: int64(t.bs)}
+	f := &File{fs: t.fs, node: n, size: attr.Size, bs: int64(t.bs), stored: stored}
 	if attr.Inline {
 		// The kernel reads an inline file as it is, encrypted mark or not.
 		f.inline, err = t.fs.Inline(n.Ino)
@@ -59,10 +61,14 @@ func (t *Tree) open(n Node, stored bool) (*File, error) {
 		return f, nil
 	}
 	c, key, err := t.key(n.Ino)
-	if err == nil {
-		f.cipher, err = key.Contents(c, uint64(n.Ino), t.vol)
-	}
 	if err != nil {
+		return nil, n.wrap(err)
+	}
+	if f.hasOwnKeys() {
+		f.own = t.extentKeys(key, c)
+		return f, nil
+	}
+	if f.cipher, err = key.Contents(c, uint64(n.Ino), t.vol); err != nil {
 		return nil, n.wrap(err)
 	}
 	return f, nil
@@ -141,9 +147,10 @@ func (f *File) ReadAt(p []byte, off int64) (int, error) {
 		clear(p[n:])
 		return len(p), eof
 	}
-	var edge []byte
+	var part scratch
+	defer part.wipe()
 	for done := 0; done < len(p); {
-		n, err := f.piece(p[done:], off+int64(done), &edge)
+		n, err := f.piece(p[done:], off+int64(done), &part)
 		if err != nil {
 			return done, f.node.wrap(err)
 		}
@@ -152,9 +159,21 @@ func (f *File) ReadAt(p []byte, off int64) (int, error) {
 	return len(p), eof
 }
 
-// piece fills the start of p: zeros of a hole, whole blocks of one extent, or
-// part of a block by way of edge.
-func (f *File) piece(p []byte, off int64, edge *[]byte) (int, error) {
+// scratch is what a read keeps from one piece to the next.
+type scratch struct {
+	edge     []byte        // a block of which only a part is wanted
+	packed   *image.Packed // whose contents are unpacked
+	unpacked []byte
+}
+
+func (s *scratch) wipe() {
+	clear(s.edge)
+	clear(s.unpacked)
+}
+
+// piece fills the start of p: zeros of a hole, whole blocks of one extent,
+// part of a block, or what a packed extent holds.
+func (f *File) piece(p []byte, off int64, part *scratch) (int, error) {
 	lblk, in := image.Lblk(off/f.bs), off%f.bs
 	i := sort.Search(len(f.extents), func(i int) bool { return f.extents[i].Lblk > lblk })
 	if i == 0 || lblk-f.extents[i-1].Lblk >= image.Lblk(f.extents[i-1].Len) {
@@ -166,29 +185,84 @@ func (f *File) piece(p []byte, off int64, edge *[]byte) (int, error) {
 		return int(n), nil
 	}
 	e := f.extents[i-1]
-	skip := lblk - e.Lblk
+	if e.Packed != nil {
+		return f.unpack(p, off, e, part)
+	}
+	skip := uint64(lblk - e.Lblk)
 	if in == 0 && int64(len(p)) >= f.bs {
-		blocks := min(int64(len(p))/f.bs, int64(e.Len)-int64(skip))
-		n := blocks * f.bs
-		return int(n), f.blocks(p[:n], lblk, e.Pblk+image.Pblk(skip))
+		blocks := min(uint64(int64(len(p))/f.bs), e.Len-skip)
+		n := int64(blocks) * f.bs
+		return int(n), f.blocks(p[:n], e, skip)
 	}
-	if *edge == nil {
-		*edge = make([]byte, f.bs)
+	if part.edge == nil {
+		part.edge = make([]byte, f.bs)
 	}
-	if err := f.blocks(*edge, lblk, e.Pblk+image.Pblk(skip)); err != nil {
+	if err := f.blocks(part.edge, e, skip); err != nil {
 		return 0, err
 	}
-	return copy(p, (*edge)[in:]), nil
+	return copy(p, part.edge[in:]), nil
 }
 
-// blocks reads and decrypts whole blocks.
-func (f *File) blocks(p []byte, lblk image.Lblk, at image.Pblk) error {
-	if err := f.fs.ReadBlocks(p, at); err != nil {
+// blocks reads and decrypts whole blocks of an extent, from its skip-th on.
+func (f *File) blocks(p []byte, e image.Extent, skip uint64) error {
+	if err := f.fs.ReadBlocks(p, e.Pblk+image.Pblk(skip)); err != nil {
 		return err
 	}
-	if f.cipher != nil {
-		f.cipher.DecryptBlocks(p, p, uint64(lblk))
+	unit := uint64(int64(e.Lblk)+e.Shift) + skip
+	switch {
+	case f.stored || e.Plain:
+		return nil
+	case f.own != nil:
+		return f.own.decrypt(p, e.Context, unit)
+	case f.cipher != nil:
+		f.cipher.DecryptBlocks(p, p, unit)
 	}
+	return nil
+}
+
+// unpack fills the start of p with what a packed extent holds at off.
+func (f *File) unpack(p []byte, off int64, e image.Extent, part *scratch) (int, error) {
+	if f.stored {
+		return 0, fmt.Errorf("%w: the ciphertext of a compressed extent, which has no place in the file", image.ErrUnsupported)
+	}
+	if part.packed != e.Packed {
+		if err := f.unpackInto(part, e.Packed); err != nil {
+			return 0, err
+		}
+	}
+	start := int64(e.Lblk) * f.bs
+	n := min(int64(len(p)), start+int64(e.Len)*f.bs-off)
+	held := part.unpacked[min(e.Packed.Skip+off-start, int64(len(part.unpacked))):]
+	clear(p[copy(p[:n], held):n])
+	return int(n), nil
+}
+
+// unpackInto reads, decrypts and unpacks a stream.
+func (f *File) unpackInto(part *scratch, packed *image.Packed) error {
+	u, ok := f.fs.(image.Unpacker)
+	if !ok {
+		return fmt.Errorf("%w: compressed extents", image.ErrUnsupported)
+	}
+	var size int64
+	for _, x := range packed.Stream {
+		size += int64(x.Len) * f.bs
+	}
+	stream := make([]byte, size)
+	defer clear(stream)
+	rest := stream
+	for _, x := range packed.Stream {
+		n := int64(x.Len) * f.bs
+		if err := f.blocks(rest[:n], x, 0); err != nil {
+			return err
+		}
+		rest = rest[n:]
+	}
+	out, err := u.Unpack(packed, stream)
+	if err != nil {
+		return err
+	}
+	clear(part.unpacked)
+	part.packed, part.unpacked = packed, out
 	return nil
 }
 

@@ -29,6 +29,8 @@ type Tree struct {
 	vol  crypt.Volume
 	bs   int // bytes of a block
 
+	ready *crypt.Cache // of the keys of extents, made when needed
+
 	bound  map[policy.Descriptor]*crypt.MasterKey // of v1 policies, see KeyFor
 	dirs   map[image.Ino]*dirNames
 	oldest []image.Ino // of dirs, in order of making
@@ -50,6 +52,9 @@ func (t *Tree) Close() {
 		d.close()
 	}
 	clear(t.dirs)
+	if t.ready != nil {
+		t.ready.Close()
+	}
 	t.oldest = nil
 }
 

@@ -82,9 +82,10 @@ func (w *wiper) inode(a image.Attr, err error) error {
 		return fmt.Errorf("inode %d: %w", a.Ino, err)
 	}
 	for _, x := range all {
-		if x.Unwritten {
-			err = w.zero(int64(x.Pblk)*w.bs, int64(x.Len)*w.bs)
-		} else {
+		switch {
+		case x.Unwritten:
+			err = w.fs.Places(x.Pblk, x.Len, func(_ uint64, off, n int64) error { return w.zero(off, n) })
+		case x.Packed == nil:
 			err = w.tail(a, x)
 		}
 		if err != nil {
@@ -101,7 +102,7 @@ func (w *wiper) tail(a image.Attr, x image.Extent) error {
 	if a.Encrypted || a.Verity || in == 0 || last < x.Lblk || last >= x.Lblk+image.Lblk(x.Len) {
 		return nil
 	}
-	return w.zero(int64(x.Pblk+image.Pblk(last-x.Lblk))*w.bs+in, w.bs-in)
+	return w.fs.Places(x.Pblk+image.Pblk(last-x.Lblk), 1, func(_ uint64, off, _ int64) error { return w.zero(off+in, w.bs-in) })
 }
 
 // zero zeroes n bytes at off, which nothing uses.

@@ -10,19 +10,7 @@ import (
 )
 
 // Options tell what an image is opened for.
-type Options struct {
-	// Write asks for edits. What fsenc does not know, or what has to be
-	// recovered first, is then refused before anything is touched.
-	Write bool
-
-	// AllowUnfinished opens an image that carries the mark of an interrupted
-	// conversion.
-	AllowUnfinished bool
-
-	// AllowDirty opens for reading what needs recovery. What is read may be
-	// old: the journal is not looked into.
-	AllowDirty bool
-}
+type Options = image.Options
 
 // FS is an open ext4 filesystem. It implements image.FS.
 type FS struct {
@@ -145,6 +133,12 @@ func (fs *FS) WriteBlocks(p []byte, at image.Pblk) error {
 		return err
 	}
 	return fs.cache.writeAt(p, int64(at)*int64(fs.bs))
+}
+
+// Places tells the one place of blocks.
+func (fs *FS) Places(at image.Pblk, n uint64, f func(skip uint64, off, n int64) error) error {
+	bs := int64(fs.bs)
+	return f(0, int64(at)*bs, int64(n)*bs)
 }
 
 // checkRange verifies that n bytes from block at on are whole blocks of the

@@ -11,34 +11,34 @@ import (
 )
 
 // Options say what the caller means to do.
-type Options struct {
-	// Write demands everything that editing needs: a clean image, and no
-	// feature that is not understood.
-	Write bool
-	// AllowUnfinished opens an image that carries the mark of a conversion.
-	AllowUnfinished bool
-	// AllowDirty opens, for display only, an image that needs recovery.
-	AllowDirty bool
-}
+type Options = image.Options
 
 // Open opens the filesystem in s. The error wraps image.ErrUnknown if no
 // package knows it, and names what was found instead where that is plain.
 func Open(s store.Store, o Options) (image.FS, error) {
-	fs, err := ext4.Open(s, ext4.Options{
-		Write:           o.Write,
-		AllowUnfinished: o.AllowUnfinished,
-		AllowDirty:      o.AllowDirty,
-	})
-	if err == nil {
-		return fs, nil
-	}
-	if !errors.Is(err, image.ErrUnknown) {
-		return nil, err
+	for _, open := range known {
+		fs, err := open(s, o)
+		if err == nil || !errors.Is(err, image.ErrUnknown) {
+			return fs, err
+		}
 	}
 	if what := foreign(s); what != "" {
 		return nil, fmt.Errorf("%w: this is %s", image.ErrUnknown, what)
 	}
-	return nil, err
+	return nil, image.ErrUnknown
+}
+
+// known are the filesystem packages, each of which looks for its magic first.
+var known = []func(store.Store, Options) (image.FS, error){
+	func(s store.Store, o Options) (image.FS, error) { return opened(ext4.Open(s, o)) },
+}
+
+// opened keeps a nil pointer out of the interface.
+func opened[F image.FS](fs F, err error) (image.FS, error) {
+	if err != nil {
+		return nil, err
+	}
+	return fs, nil
 }
 
 // foreign names what else the store holds, by magic.

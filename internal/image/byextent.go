@@ -1,0 +1,28 @@
+package image
+
+// ByExtent is what a filesystem has beside FS whose contents are encrypted
+// extent by extent, each under a context of its own that all files which refer
+// to the extent keep a copy of (btrfs).
+type ByExtent interface {
+	// DiskExtents calls f for each extent that a regular file refers to, whole
+	// as it was allocated, once for each.
+	DiskExtents(ino Ino, f func(DiskExtent) error) error
+
+	// SetExtents marks all extents of a regular file as encrypted, each with
+	// the context that pick returns for the place where it starts; with a nil
+	// pick it removes the marks and the contexts. Contents stay as they are.
+	SetExtents(ino Ino, pick func(start Pblk) []byte) error
+
+	// SetSums stages the checksums of the blocks from at on, which will hold
+	// p, where they have checksums.
+	SetSums(p []byte, at Pblk) error
+}
+
+// DiskExtent is a run of blocks as it was allocated.
+type DiskExtent struct {
+	Start     Pblk
+	Len       uint64 // blocks
+	Context   string // as the file has it stored, "" if there is none
+	Unwritten bool   // reads as zeros, and has no checksums
+	Refs      uint64 // references that the filesystem counts, from all files
+}

@@ -1,0 +1,54 @@
+package tree
+
+import (
+	"fmt"
+
+	"fsenc/internal/crypt"
+	"fsenc/internal/crypt/policy"
+	"fsenc/internal/image"
+)
+
+// extentKeys makes the ciphers of extents that have keys of their own, with
+// the last ones kept ready. Several goroutines may use it.
+type extentKeys struct {
+	key   *crypt.MasterKey
+	ctx   policy.Context // of the inode
+	vol   crypt.Volume
+	cache *crypt.Cache
+}
+
+func (t *Tree) extentKeys(key *crypt.MasterKey, c policy.Context) *extentKeys {
+	if t.ready == nil {
+		t.ready = crypt.NewCache(0)
+	}
+	return &extentKeys{key: key, ctx: c, vol: t.vol, cache: t.ready}
+}
+
+// decrypt turns whole blocks of an extent with the stored context into
+// plaintext, unit being the number of the first.
+func (k *extentKeys) decrypt(p []byte, context string, unit uint64) error {
+	e, err := policy.ParseExtentContext([]byte(context))
+	if err != nil {
+		return fmt.Errorf("extent without a context that could be used: %w", err)
+	}
+	cipher := crypt.Contents{Cache: k.cache}
+	if err := cipher.InitExtent(k.key, k.ctx, e, k.vol); err != nil {
+		return err
+	}
+	cipher.DecryptBlocks(p, p, unit)
+	cipher.Close()
+	return nil
+}
+
+// hasOwnKeys reports whether the file's contents are encrypted extent by extent.
+func (f *File) hasOwnKeys() bool {
+	for _, e := range f.extents {
+		for _, x := range e.Stored() {
+			if x.Context != "" {
+				return true
+			}
+		}
+	}
+	_, ok := f.fs.(image.ByExtent)
+	return ok
+}
