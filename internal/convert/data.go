@@ -33,6 +33,10 @@ type run struct {
 	lblk     image.Lblk
 	inFile   int // from here to the end of its block is behind the end of file: zeros
 	from, to form
+
+	// extent: the nonces of the forms are an extent's, lblk counts from the
+	// start of the extent.
+	extent bool
 }
 
 // stepFile stages the contents of a file from the boundary on, and its new

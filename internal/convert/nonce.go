@@ -14,17 +14,31 @@ import (
 // the seed dies with the log.
 type nonces struct{ seed [32]byte }
 
+// What the second half of the block that makes a nonce says.
+const (
+	forOld    = 1 << 0 // for the old form of what has two
+	forExtent = 1 << 1 // the number is the place of an extent
+)
+
 // of is the nonce that an inode gets in its new form or, by undoing a
 // conversion that had replaced it, in its old one.
-func (n nonces) of(ino image.Ino, old bool) policy.Nonce {
+func (n nonces) of(ino image.Ino, old bool) policy.Nonce { return n.make(uint64(ino), 0, old) }
+
+// ofExtent is the same for an extent with a context of its own, that starts at
+// a place in the image.
+func (n nonces) ofExtent(at image.Pblk, old bool) policy.Nonce {
+	return n.make(uint64(at), forExtent, old)
+}
+
+func (n nonces) make(number uint64, kind byte, old bool) policy.Nonce {
 	block, err := aes.NewCipher(n.seed[:])
 	if err != nil {
 		panic("convert: " + err.Error()) // 32 bytes are always a key
 	}
 	var in [aes.BlockSize]byte
-	binary.LittleEndian.PutUint64(in[:], uint64(ino))
-	if old {
-		in[8] = 1
+	binary.LittleEndian.PutUint64(in[:], number)
+	if in[8] = kind; old {
+		in[8] |= forOld
 	}
 	var out policy.Nonce
 	block.Encrypt(out[:], in[:])

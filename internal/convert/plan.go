@@ -72,8 +72,15 @@ type Plan struct {
 	super image.Super
 
 	blockSize int
-	items     []item
+
+	// extents are what has contexts of its own, in the order of the image.
+	// They are converted before the first inode is.
+	extents []diskItem
+	items   []item
 }
+
+// steps is how many extents and inodes there are to convert.
+func (p *Plan) steps() uint64 { return uint64(len(p.extents) + len(p.items)) }
 
 // Totals is what a plan covers.
 type Totals struct {

@@ -15,10 +15,12 @@ var errPlan = errors.New("plan not understood")
 // A plan is stored as: u8 version, u8 op, u8 wipe, 32 bytes seed; then, each
 // led by its count as uvarint, the policies (u8 length, ioctl form, 16 bytes of
 // identifier of the key; Rekey's target last), the tops
-// (uvarint inode, uvarint length, path) and the items (u8 kind and policy
+// (uvarint inode, uvarint length, path), the extents (u8 policy index, uvarints
+// of the distance from the start of the one before and of the length, zigzag
+// varint of the inode's distance) and the items (u8 kind and policy
 // index, zigzag varint of the inode's distance from the one before); then the
 // block size and the total of bytes that progress needs, as uvarints.
-const planVersion = 1
+const planVersion = 2
 
 // marshal encodes the plan for the log.
 func (p *Plan) marshal() []byte {
@@ -40,6 +42,7 @@ func (p *Plan) marshal() []byte {
 		b = binary.AppendUvarint(b, uint64(len(t.Path)))
 		b = append(b, t.Path...)
 	}
+	b = appendExtents(b, p.extents)
 	b = binary.AppendUvarint(b, uint64(len(p.items)))
 	last := image.Ino(0)
 	for _, it := range p.items {
@@ -130,6 +133,7 @@ func unmarshalPlan(b []byte) (*Plan, error) {
 		ino := image.Ino(r.uvarint())
 		p.Tops = append(p.Tops, Top{Ino: ino, Path: string(r.take(r.uvarint()))})
 	}
+	r.extents(p)
 	r.items(p)
 	p.blockSize = int(r.uvarint())
 	p.Totals.Bytes = int64(r.uvarint())

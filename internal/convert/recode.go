@@ -12,13 +12,16 @@ import (
 
 // A tag says all that recode needs, so that recovery needs no filesystem. By
 // offset: 0 u64 inode, 8 u64 lblk, 16 u32 inFile, 20 u8 and 21 u8 one more than
-// the index of the old and the new policy (0: plaintext), 24 nonce of the old
-// and 40 nonce of the new context.
+// the index of the old and the new policy (0: plaintext), 22 u8 1 if the nonces
+// are an extent's, 24 nonce of the old and 40 nonce of the new context.
 func (c *Conversion) tag(r *run) txn.Tag {
 	var t txn.Tag
 	binary.LittleEndian.PutUint64(t[0:], uint64(r.ino))
 	binary.LittleEndian.PutUint64(t[8:], uint64(r.lblk))
 	binary.LittleEndian.PutUint32(t[16:], uint32(r.inFile))
+	if r.extent {
+		t[22] = 1
+	}
 	for i, f := range []form{r.from, r.to} {
 		if f == nil {
 			continue
@@ -38,6 +41,7 @@ func (c *Conversion) runOf(t txn.Tag) (run, error) {
 		ino:    image.Ino(binary.LittleEndian.Uint64(t[0:])),
 		lblk:   image.Lblk(binary.LittleEndian.Uint64(t[8:])),
 		inFile: int(binary.LittleEndian.Uint32(t[16:])),
+		extent: t[22] == 1,
 	}
 	for i, f := range []*form{&r.from, &r.to} {
 		k := int(t[20+i])
@@ -70,18 +74,18 @@ func (c *Conversion) recode(t txn.Tag, b []byte) error {
 
 // recodeRun turns a run from one form into the other in place.
 func (c *Conversion) recodeRun(r *run, b []byte) error {
-	err := c.withContents(r.ino, r.from, func(f *crypt.Contents) { f.DecryptBlocks(b, b, uint64(r.lblk)) })
+	err := c.withContents(r, r.from, func(f *crypt.Contents) { f.DecryptBlocks(b, b, uint64(r.lblk)) })
 	if err != nil {
 		return err
 	}
 	bs := c.vol.BlockSize
 	clear(b[r.inFile : (r.inFile+bs-1)/bs*bs])
-	return c.withContents(r.ino, r.to, func(f *crypt.Contents) { f.EncryptBlocks(b, b, uint64(r.lblk)) })
+	return c.withContents(r, r.to, func(f *crypt.Contents) { f.EncryptBlocks(b, b, uint64(r.lblk)) })
 }
 
-// withContents calls do with the contents cipher of a file, not at all for
-// plaintext. The memory of ciphers is used again, wiped.
-func (c *Conversion) withContents(ino image.Ino, f form, do func(*crypt.Contents)) error {
+// withContents calls do with the contents cipher of a run in one of its forms,
+// not at all for plaintext. The memory of ciphers is used again, wiped.
+func (c *Conversion) withContents(r *run, f form, do func(*crypt.Contents)) error {
 	if f == nil {
 		return nil
 	}
@@ -93,7 +97,12 @@ func (c *Conversion) withContents(ino image.Ino, f form, do func(*crypt.Contents
 	if !ok {
 		cipher = new(crypt.Contents)
 	}
-	if err := cipher.Init(key, *f, uint64(ino), c.vol); err != nil {
+	if r.extent {
+		err = cipher.InitExtent(key, policy.Context{Policy: f.Policy}, extentContext(*f), c.vol)
+	} else {
+		err = cipher.Init(key, *f, uint64(r.ino), c.vol)
+	}
+	if err != nil {
 		return err
 	}
 	do(cipher)

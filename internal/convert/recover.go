@@ -85,7 +85,7 @@ func decode(tx *txn.Tx) (*Plan, position, error) {
 		return nil, position{}, err
 	}
 	pos, err := decodePosition(tx.Position())
-	if err == nil && (pos.item > uint64(len(p.items)) || pos.active && pos.item == uint64(len(p.items))) {
+	if err == nil && (pos.item > p.steps() || pos.active && pos.item == p.steps()) {
 		err = fmt.Errorf("%w: position behind its end", errPlan)
 	}
 	return p, pos, err

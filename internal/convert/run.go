@@ -51,6 +51,10 @@ type Conversion struct {
 
 	ciphers sync.Pool // of *crypt.Contents
 
+	extents image.ByExtent // nil where contents have the keys of inodes
+	stored  extentContexts
+	piece   []byte // of an extent, to compute checksums
+
 	bytes  int64
 	report func(Progress)
 }
@@ -147,6 +151,7 @@ func newConversion(tx *txn.Tx, fs image.FS, p *Plan, keys *crypt.Keyring, pos po
 		limits: defaultLimits,
 		report: func(Progress) {},
 	}
+	c.extents, _ = fs.(image.ByExtent)
 	tx.SetTransform(c.recode)
 	return c
 }
@@ -221,11 +226,11 @@ func (c *Conversion) atEnd(d Direction) bool {
 	if d == Back {
 		return c.pos.item == 0 && !c.pos.active
 	}
-	return c.pos.item == uint64(len(c.plan.items))
+	return c.pos.item == c.plan.steps()
 }
 
 func (c *Conversion) tell(d Direction) {
-	p := Progress{Phase: "convert", Items: c.pos.item, TotalItems: uint64(len(c.plan.items)),
+	p := Progress{Phase: "convert", Items: c.pos.item, TotalItems: c.plan.steps(),
 		Bytes: c.bytes, TotalBytes: c.plan.Totals.Bytes}
 	if d == Back {
 		p.Phase = "undo"
@@ -237,7 +242,7 @@ func (c *Conversion) tell(d Direction) {
 func (c *Conversion) batch(d Direction) error {
 	b := &batch{}
 	pos := c.pos
-	for !c.full(b) && c.tx.StagedBytes() < c.limits.staged && !c.atEnd(d) {
+	for !c.full(b) && c.staged() < c.limits.staged && !c.atEnd(d) {
 		if err := c.step(d, b); err != nil {
 			c.tx.Discard()
 			c.pos = pos
@@ -245,11 +250,25 @@ func (c *Conversion) batch(d Direction) error {
 		}
 	}
 	c.bytes += b.bytes
+	c.pos.down = d == Back
+	return c.commit()
+}
+
+// commit makes what is staged durable, with the position.
+func (c *Conversion) commit() error {
 	if err := c.fs.Flush(); err != nil {
 		return err
 	}
-	c.pos.down = d == Back
 	return c.tx.Commit(c.pos.encode())
+}
+
+// staged is how many bytes of metadata the next commit will write.
+func (c *Conversion) staged() int64 {
+	n := c.tx.StagedBytes()
+	if f, ok := c.fs.(image.Caching); ok {
+		n += f.Pending()
+	}
+	return n
 }
 
 // step stages the next item, or as much of it as fits.
@@ -257,24 +276,41 @@ func (c *Conversion) step(d Direction, b *batch) error {
 	if !c.pos.active {
 		c.enter(d)
 	}
-	it := c.plan.items[c.pos.item]
-	from, to, err := c.forms(it)
-	if err != nil {
-		return fmt.Errorf("inode %d: %w", it.ino, err)
-	}
-	done := true
-	if it.kind == image.TypeRegular {
-		done, err = c.stepFile(d, b, it, from, to)
-	} else if c.pos.isNew == (d == Back) {
-		err = c.convertMeta(it, pick(d, from, to), pick(d, to, from))
-	}
-	if err != nil {
-		return fmt.Errorf("inode %d: %w", it.ino, err)
-	}
-	if done {
+	done, err := c.stepItem(d, b)
+	if done && err == nil {
 		c.leave(d)
 	}
-	return nil
+	return err
+}
+
+// stepItem stages what is under way, or as much of it as fits.
+func (c *Conversion) stepItem(d Direction, b *batch) (done bool, err error) {
+	n := uint64(len(c.plan.extents))
+	if c.pos.item < n {
+		x := c.plan.extents[c.pos.item]
+		if done, err = c.stepExtent(d, b, x); err != nil {
+			err = fmt.Errorf("extent at block %d, of inode %d: %w", x.at, x.ino, err)
+		}
+		return done, err
+	}
+	it := c.plan.items[c.pos.item-n]
+	from, to, err := c.forms(it)
+	switch {
+	case err != nil:
+	case it.kind == image.TypeRegular && c.extents != nil:
+		done, err = true, c.stepFileByExtent(d, it, from, to)
+	case it.kind == image.TypeRegular:
+		done, err = c.stepFile(d, b, it, from, to)
+	default:
+		done = true
+		if c.pos.isNew == (d == Back) {
+			err = c.convertMeta(it, pick(d, from, to), pick(d, to, from))
+		}
+	}
+	if err != nil {
+		err = fmt.Errorf("inode %d: %w", it.ino, err)
+	}
+	return done, err
 }
 
 // enter puts the boundary into the next item of the direction.

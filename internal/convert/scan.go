@@ -99,6 +99,7 @@ type scanner struct {
 	dirs    map[image.Ino]bool
 	linked  map[image.Ino]*linkCount
 	claimed claims
+	known   map[image.Pblk]bool // extents with contexts of their own that were met
 
 	files  []placed
 	links  []item
@@ -126,6 +127,7 @@ func newScanner(ctx context.Context, fs image.FS, p *Plan, o Options) *scanner {
 		dirs:    make(map[image.Ino]bool),
 		linked:  make(map[image.Ino]*linkCount),
 		claimed: make(claims),
+		known:   make(map[image.Pblk]bool),
 	}
 }
 
@@ -151,6 +153,7 @@ func (s *scanner) finish() (*Plan, error) {
 		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.ino, b.ino))
 	})
 	p := s.plan
+	slices.SortFunc(p.extents, func(a, b diskItem) int { return cmp.Compare(a.at, b.at) })
 	p.items = make([]item, 0, len(s.files)+len(s.links)+len(s.folded))
 	for _, f := range s.files {
 		p.items = append(p.items, f.item)
@@ -269,7 +272,15 @@ func (s *scanner) checkLinks() error {
 func (s *scanner) mapped(a image.Attr, p *place, policyIndex uint8) error {
 	f := placed{item: item{ino: a.Ino, kind: image.TypeRegular, policy: policyIndex}}
 	s.plan.Totals.Files++
-	if !a.Inline {
+	if by, ok := s.fs.(image.ByExtent); ok && !a.Inline {
+		first := len(s.plan.extents)
+		if err := s.addExtents(a, by, p, policyIndex); err != nil {
+			return err
+		}
+		if first < len(s.plan.extents) {
+			f.at = s.plan.extents[first].at
+		}
+	} else if !a.Inline {
 		data, err := s.fs.DataExtents(a.Ino)
 		if err != nil {
 			return fmt.Errorf("%s: %w", p, err)

@@ -39,7 +39,7 @@ func (c *Conversion) wipe(ctx context.Context) error {
 			}
 		}
 	}
-	c.report(Progress{Phase: "wipe", Items: uint64(len(c.plan.items)), TotalItems: uint64(len(c.plan.items)),
+	c.report(Progress{Phase: "wipe", Items: c.plan.steps(), TotalItems: c.plan.steps(),
 		Bytes: c.bytes, TotalBytes: c.plan.Totals.Bytes})
 	err := c.fs.Residue(func(off, n int64) error {
 		if err := ctx.Err(); err != nil {
@@ -73,16 +73,16 @@ func (c *Conversion) wipeOthers(ctx context.Context) error {
 		if err := c.fs.WipeSlack(a.Ino); err != nil && !errors.Is(err, image.ErrCorrupt) {
 			return err
 		}
-		if c.tx.StagedBytes() < c.limits.staged {
+		if c.staged() < c.limits.staged {
 			return nil
 		}
-		return c.tx.Commit(c.pos.encode())
+		return c.commit()
 	})
 	if err != nil {
 		return fmt.Errorf("wipe slack: %w", err)
 	}
-	if c.tx.StagedBytes() == 0 {
+	if c.staged() == 0 {
 		return nil
 	}
-	return c.tx.Commit(c.pos.encode())
+	return c.commit()
 }

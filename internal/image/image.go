@@ -333,3 +333,10 @@ type FS interface {
 	// Flush stages whatever is cached.
 	Flush() error
 }
+
+// Caching is what a filesystem has beside FS that keeps edits in memory until
+// Flush.
+type Caching interface {
+	// Pending is about how many bytes Flush is going to stage.
+	Pending() int64
+}
