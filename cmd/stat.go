@@ -268,6 +268,9 @@ func (d *details) rows() [][]string {
 		if e.Unwritten {
 			what = ", unwritten"
 		}
+		if e.Packed != nil {
+			what = ", " + e.Packed.Method
+		}
 		rows = append(rows, []string{"extent:", fmt.Sprintf("blocks %d to %d at %d%s", e.Lblk, uint64(e.Lblk)+e.Len-1, e.Pblk, what)})
 	}
 	return rows

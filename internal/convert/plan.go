@@ -150,6 +150,9 @@ func (p *Plan) Method() txn.Method {
 	return txn.Checksum
 }
 
+// BlockSize is that of the filesystem, in bytes.
+func (p *Plan) BlockSize() int { return p.blockSize }
+
 // Inodes is the number of inodes that will change.
 func (p *Plan) Inodes() int { return len(p.items) }
 
