@@ -16,7 +16,7 @@ func newInspectExtents(a *app) *cobra.Command {
 	var k keyFlags
 	c := &cobra.Command{
 		Use:   "extents IMAGE PATH",
-		Short: "Show where a file's contents lie, and under which numbers they are encrypted",
+		Short: "Show where contents lie and how they are numbered",
 		Long: "Show the extents of a regular file: block of the file, number of blocks, block of the\n" +
 			"filesystem, the number of the data unit that the first block is encrypted as (in\n" +
 			"blocks), and each place in the image. Of a compressed extent the stream is shown;\n" +
