@@ -22,88 +22,88 @@ const (
 
 // body checks what the inode holds: a target or contents. Directories are the
 // walk's business.
-func (c *checker) body(s *subject) error {
+func (x *examiner) body(s *subject) error {
 	switch {
 	case s.attr.Type == image.TypeSymlink:
-		return c.link(s)
+		return x.link(s)
 	case s.attr.Type == image.TypeRegular && !s.attr.Inline && !s.attr.Reserved:
-		return c.file(s)
+		return x.file(s)
 	}
 	return nil
 }
 
 // link checks the stored form of a symlink: le16 length, then ciphertext.
-func (c *checker) link(s *subject) error {
-	stored, err := c.fs.ReadLink(s.attr.Ino)
+func (x *examiner) link(s *subject) error {
+	stored, err := x.fs.ReadLink(s.attr.Ino)
 	if err != nil {
-		return c.unreadable(s, "symlink-damaged", err)
+		return x.unreadable(s, "symlink-damaged", err)
 	}
 	if !s.attr.Encrypted || s.attr.Inline {
 		return nil
 	}
 	const id = "symlink-length"
 	if len(stored) < 2 {
-		c.report(s, id, restore, "the encrypted target has %d bytes", len(stored))
+		x.report(s, id, restore, "the encrypted target has %d bytes", len(stored))
 		return nil
 	}
 	n := int(le.Uint16(stored))
 	switch {
 	case n+2 != len(stored):
-		c.report(s, id, restore, "ciphertext of %d bytes and its length do not make up the size %d", n, len(stored))
+		x.report(s, id, restore, "ciphertext of %d bytes and its length do not make up the size %d", n, len(stored))
 	case n < minCipher:
-		c.report(s, id, restore, "ciphertext of %d bytes, less than a cipher block", n)
-	case s.context != nil && n%s.context.Padding() != 0 && n != c.super.MaxLinkRoom-3:
-		c.report(s, id, restore, "ciphertext of %d bytes, not a multiple of the padding %d", n, s.context.Padding())
+		x.report(s, id, restore, "ciphertext of %d bytes, less than a cipher block", n)
+	case s.context != nil && n%s.context.Padding() != 0 && n != x.super.MaxLinkRoom-3:
+		x.report(s, id, restore, "ciphertext of %d bytes, not a multiple of the padding %d", n, s.context.Padding())
 	case s.key != nil:
-		return c.target(s, stored)
+		return x.target(s, stored)
 	}
 	return nil
 }
 
 // target decrypts a symlink's target and encrypts it again: the same bytes
 // must come, or the padding holds something.
-func (c *checker) target(s *subject, stored []byte) error {
-	cipher, err := s.key.Names(*s.context, uint64(s.attr.Ino), c.vol)
+func (x *examiner) target(s *subject, stored []byte) error {
+	cipher, err := s.key.Names(*s.context, uint64(s.attr.Ino), x.vol)
 	if err != nil {
-		return c.unreadable(s, "key-unusable", err)
+		return x.unreadable(s, "key-unusable", err)
 	}
 	defer cipher.Close()
 	target, err := cipher.DecryptLink(stored)
 	if err != nil {
-		c.report(s, "symlink-target", restore, "%v", err)
+		x.report(s, "symlink-target", restore, "%v", err)
 		return nil
 	}
-	again, err := cipher.EncryptLink(target, c.super.MaxLinkRoom)
+	again, err := cipher.EncryptLink(target, x.super.MaxLinkRoom)
 	if err != nil || !bytes.Equal(again, stored) {
-		c.report(s, "symlink-padding", "make the link anew", "the padding of the target is not all zeros, or not as long as the policy has it")
+		x.report(s, "symlink-padding", "make the link anew", "the padding of the target is not all zeros, or not as long as the policy has it")
 	}
 	return nil
 }
 
 // unreadable makes a finding of damage; other errors end the check.
-func (c *checker) unreadable(s *subject, id string, err error) error {
-	if e := c.ctx.Err(); e != nil {
+func (x *examiner) unreadable(s *subject, id string, err error) error {
+	if e := x.ctx.Err(); e != nil {
 		return e
 	}
-	c.found(damage(id, s.attr.Ino, err))
+	x.found(damage(id, s.attr.Ino, err))
 	return nil
 }
 
 // file checks the mapping of a regular file and, with the key, what must be
 // zero or well-formed in its contents.
-func (c *checker) file(s *subject) error {
-	extents, err := c.fs.Extents(s.attr.Ino)
+func (x *examiner) file(s *subject) error {
+	extents, err := x.fs.Extents(s.attr.Ino)
 	if err != nil {
-		return c.unreadable(s, "mapping-damaged", err)
+		return x.unreadable(s, "mapping-damaged", err)
 	}
-	bs := int64(c.super.BlockSize)
+	bs := int64(x.super.BlockSize)
 	if s.attr.Size < 0 || s.attr.Size > math.MaxInt64-bs {
-		return c.unreadable(s, "size-invalid", fmt.Errorf("size %d", s.attr.Size))
+		return x.unreadable(s, "size-invalid", fmt.Errorf("size %d", s.attr.Size))
 	}
 	end := image.Lblk((s.attr.Size + bs - 1) / bs)
 	for _, e := range extents {
 		if !e.Unwritten && !s.attr.Verity && e.Lblk+image.Lblk(e.Len) > end {
-			c.found(image.Finding{ID: "blocks-past-eof", Severity: image.Warning, Ino: s.attr.Ino,
+			x.found(image.Finding{ID: "blocks-past-eof", Severity: image.Warning, Ino: s.attr.Ino,
 				Text:   fmt.Sprintf("written blocks up to block %d of the file, which ends before block %d", e.Lblk+image.Lblk(e.Len), end),
 				Advice: "run the filesystem's own checker"})
 			break
@@ -112,33 +112,33 @@ func (c *checker) file(s *subject) error {
 	if s.attr.Encrypted && s.key == nil {
 		return nil
 	}
-	v := view{fs: c.fs, extents: extents, block: c.block}
+	v := view{fs: x.fs, extents: extents, block: x.block}
 	if s.attr.Encrypted {
-		if v.cipher, err = s.key.Contents(*s.context, uint64(s.attr.Ino), c.vol); err != nil {
-			return c.unreadable(s, "key-unusable", err)
+		if v.cipher, err = s.key.Contents(*s.context, uint64(s.attr.Ino), x.vol); err != nil {
+			return x.unreadable(s, "key-unusable", err)
 		}
 		defer v.cipher.Close()
 	}
-	return c.contents(s, &v)
+	return x.contents(s, &v)
 }
 
-func (c *checker) contents(s *subject, v *view) error {
+func (x *examiner) contents(s *subject, v *view) error {
 	if s.attr.Encrypted {
-		if err := c.tail(s, v); err != nil {
+		if err := x.tail(s, v); err != nil {
 			return err
 		}
 	}
-	if s.attr.Verity && c.super.Kind == "ext4" {
-		if err := c.verity(s, v); err != nil {
+	if s.attr.Verity && x.super.Kind == "ext4" {
+		if err := x.verity(s, v); err != nil {
 			return err
 		}
 	}
-	if !c.o.Content || !s.attr.Encrypted {
+	if !x.o.Content || !s.attr.Encrypted {
 		return nil
 	}
 	n := tree.Node{Ino: s.attr.Ino, Type: s.attr.Type}
-	if err := c.t.ReadFile(n, stopper{c.ctx}); err != nil {
-		return c.unreadable(s, "content-unreadable", err)
+	if err := x.t.ReadFile(n, stopper{x.ctx}); err != nil {
+		return x.unreadable(s, "content-unreadable", err)
 	}
 	return nil
 }
@@ -149,18 +149,18 @@ type stopper struct{ ctx context.Context }
 func (w stopper) Write(p []byte) (int, error) { return len(p), w.ctx.Err() }
 
 // tail checks that the last block is zero behind the end of the file.
-func (c *checker) tail(s *subject, v *view) error {
-	bs := int64(c.super.BlockSize)
+func (x *examiner) tail(s *subject, v *view) error {
+	bs := int64(x.super.BlockSize)
 	used := s.attr.Size % bs
 	if used == 0 {
 		return nil
 	}
 	block, err := v.read(image.Lblk(s.attr.Size / bs))
 	if err != nil {
-		return c.unreadable(s, "content-unreadable", err)
+		return x.unreadable(s, "content-unreadable", err)
 	}
 	if block != nil && len(bytes.TrimLeft(block[used:], "\x00")) > 0 {
-		c.found(image.Finding{ID: "tail-not-zero", Severity: image.Warning, Ino: s.attr.Ino,
+		x.found(image.Finding{ID: "tail-not-zero", Severity: image.Warning, Ino: s.attr.Ino,
 			Text:   "the last block is not zero behind the end of the file",
 			Advice: "harmless to readers; a copy of the file will not have it"})
 	}
@@ -180,8 +180,8 @@ const (
 
 // verity looks for the descriptor behind the Merkle tree: its size is in the
 // last 4 bytes of the last block of the file.
-func (c *checker) verity(s *subject, v *view) error {
-	bs := uint64(c.super.BlockSize)
+func (x *examiner) verity(s *subject, v *view) error {
+	bs := uint64(x.super.BlockSize)
 	why, err := func() (string, error) {
 		last, err := v.read(v.end() - 1)
 		if err != nil || last == nil {
@@ -208,10 +208,10 @@ func (c *checker) verity(s *subject, v *view) error {
 		return "", nil
 	}()
 	if err != nil {
-		return c.unreadable(s, "content-unreadable", err)
+		return x.unreadable(s, "content-unreadable", err)
 	}
 	if why != "" {
-		c.report(s, "verity-descriptor", restore, "no sound verity descriptor: %s", why)
+		x.report(s, "verity-descriptor", restore, "no sound verity descriptor: %s", why)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ package fsck
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
 
 	"fsenc/internal/crypt"
@@ -54,45 +55,39 @@ const maxPending = 50000
 // damage is a finding.
 func Check(ctx context.Context, fs image.FS, o Options) (Result, error) {
 	c := newChecker(ctx, fs, o)
-	defer c.t.Close()
+	defer c.close()
 	c.volume()
-	if err := c.fs.Inodes(c.inode); err != nil {
-		if err := c.stopped("inode-table-damaged", err); err != nil {
-			return c.res, err
-		}
+	if err := c.inodes(); err != nil {
+		return c.res, err
 	}
 	if c.res.Encrypted > 0 && !c.super.Encrypt {
 		c.emit(Finding{Finding: image.Finding{ID: "feature-missing", Severity: image.Error,
 			Text:   "there are encrypted inodes, but the superblock does not have the encrypt feature",
 			Advice: "set it with fsenc setup: without it no kernel opens encrypted files"}})
 	}
-	err := c.t.Walk(c.t.Root(), c.entry)
-	c.closeDir()
-	if err != nil {
+	if err := c.names(); err != nil {
 		return c.res, err
 	}
 	c.unnamed()
 	return c.res, ctx.Err()
 }
 
-// checker is one run.
+// checker is one run. Its workers only read it, but for what says otherwise.
 type checker struct {
 	ctx    context.Context
 	fs     image.FS
 	layout image.Checker // nil if the filesystem package has none
-	t      *tree.Tree
+	ranged image.Ranged  // likewise
+	trees  []*tree.Tree  // one for each worker
 	o      Options
 	super  image.Super
 	caps   policy.Caps
 	vol    crypt.Volume
 
 	lostFound image.Ino
-	used      bitset
-	marks     map[image.Ino]mark
-	policies  map[policy.Policy]uint32 // numbers that marks hold
-	nonces    map[policy.Nonce]image.Ino
-	dir       *dirState
-	block     []byte
+	marks     marks
+	numbers   policyNumbers // locks itself
+	nonces    nonces
 
 	// pending are findings about inodes whose path the walk will tell.
 	pending map[image.Ino][]image.Finding
@@ -100,31 +95,27 @@ type checker struct {
 	res     Result
 }
 
-// mark is what the walk has to know of an inode that is marked encrypted or
-// has a context.
-type mark struct {
-	policy    uint32
-	kind      image.FileType
-	encrypted bool // the inode's flag
-	named     bool // an entry was met
-}
-
-// The first values of mark.policy; real policies have numbers from there.
-const (
-	noContext uint32 = iota
-	badContext
-	firstPolicy
-)
-
 func newChecker(ctx context.Context, fs image.FS, o Options) *checker {
-	c := &checker{ctx: ctx, fs: fs, o: o, t: tree.New(fs, o.Keys), super: fs.Super(),
-		marks: make(map[image.Ino]mark), policies: make(map[policy.Policy]uint32),
-		nonces: make(map[policy.Nonce]image.Ino), pending: make(map[image.Ino][]image.Finding)}
+	c := &checker{ctx: ctx, fs: fs, o: o, super: fs.Super(), marks: make(marks), pending: make(map[image.Ino][]image.Finding)}
 	c.layout, _ = fs.(image.Checker)
+	c.ranged, _ = fs.(image.Ranged)
 	c.caps = feature.Caps(c.super)
 	c.vol = crypt.Volume{UUID: c.super.UUID, BlockSize: c.super.BlockSize}
-	c.block = make([]byte, c.super.BlockSize)
+	workers := runtime.GOMAXPROCS(0)
+	if len(o.Keys.Keys()) > 0 {
+		// Which key a v1 descriptor means is learned on the way, by one tree.
+		workers = 1
+	}
+	for range workers {
+		c.trees = append(c.trees, tree.New(fs, o.Keys))
+	}
 	return c
+}
+
+func (c *checker) close() {
+	for _, t := range c.trees {
+		t.Close()
+	}
 }
 
 // volume checks what is there once.
@@ -165,8 +156,8 @@ func (c *checker) stopped(id string, err error) error {
 	return nil
 }
 
-// found notes a finding about an inode; it is reported with its path.
-func (c *checker) found(f image.Finding) {
+// wait keeps a finding about an inode until it can be reported with its path.
+func (c *checker) wait(f image.Finding) {
 	if c.waiting >= maxPending || f.Ino == 0 {
 		c.emit(Finding{Finding: f})
 		return
@@ -205,14 +196,14 @@ func (c *checker) emit(f Finding) {
 // unnamed reports on what the walk did not meet.
 func (c *checker) unnamed() {
 	var inos []image.Ino
-	for ino, m := range c.marks {
-		if m.encrypted && !m.named && ino != c.fs.Root() {
+	for ino, m := range c.marks.all() {
+		if m.encrypted && !c.marks.isNamed(ino) && ino != c.fs.Root() {
 			inos = append(inos, ino)
 		}
 	}
 	slices.Sort(inos)
 	for _, ino := range inos {
-		c.found(image.Finding{ID: "encrypted-unreachable", Severity: image.Warning, Ino: ino,
+		c.wait(image.Finding{ID: "encrypted-unreachable", Severity: image.Warning, Ino: ino,
 			Text:   "encrypted, but no directory that can be reached has a name for it",
 			Advice: "run the filesystem's own checker"})
 	}
@@ -224,18 +215,4 @@ func (c *checker) unnamed() {
 	for _, ino := range inos {
 		c.release(ino, "")
 	}
-}
-
-// bitset holds a bit for each inode number up to the greatest one in use.
-type bitset []uint64
-
-func (b *bitset) set(ino image.Ino) {
-	for uint64(len(*b)) <= uint64(ino)/64 {
-		*b = append(*b, 0)
-	}
-	(*b)[ino/64] |= 1 << (ino % 64)
-}
-
-func (b bitset) has(ino image.Ino) bool {
-	return uint64(ino)/64 < uint64(len(b)) && b[ino/64]>>(ino%64)&1 == 1
 }

@@ -41,3 +41,11 @@ type Checker interface {
 	// CheckInode reports on the layout of one used inode.
 	CheckInode(ino Ino, report func(Finding))
 }
+
+// Ranged is what a filesystem has beside FS whose inode numbers are dense, from
+// 1 to Super.Inodes.
+type Ranged interface {
+	// InodesIn is FS.Inodes for the numbers from first up to but not including
+	// end. It may be called for several ranges at a time.
+	InodesIn(first, end Ino, f func(Attr, error) error) error
+}

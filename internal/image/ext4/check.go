@@ -42,7 +42,7 @@ func (fs *FS) CheckVolume(report func(image.Finding)) {
 // CheckInode implements image.Checker. What FS reports itself when it reads
 // the inode is not repeated here.
 func (fs *FS) CheckInode(ino image.Ino, report func(image.Finding)) {
-	in, err := fs.inode(ino)
+	in, err := fs.look(ino)
 	if err != nil {
 		return
 	}

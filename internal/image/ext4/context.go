@@ -13,7 +13,7 @@ const xattrContext = "c"
 // whatever the inode's flag says. Like the kernel it looks into the inode
 // first, then into the attribute block.
 func (fs *FS) Context(ino image.Ino) ([]byte, error) {
-	in, err := fs.inode(ino)
+	in, err := fs.look(ino)
 	if err != nil {
 		return nil, err
 	}
@@ -169,7 +169,7 @@ func (fs *FS) CostContext(ino image.Ino, size int) (int64, error) {
 // Xattrs returns the extended attributes in the order in which the kernel
 // lists them, without the context and the attribute that holds inline data.
 func (fs *FS) Xattrs(ino image.Ino) ([]image.Xattr, error) {
-	in, err := fs.inode(ino)
+	in, err := fs.look(ino)
 	if err != nil {
 		return nil, err
 	}

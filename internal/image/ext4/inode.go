@@ -228,6 +228,14 @@ func (fs *FS) inode(ino image.Ino) (*inode, error) {
 	return in, nil
 }
 
+// look is inode for those who only read: the result may be shared.
+func (fs *FS) look(ino image.Ino) (*inode, error) {
+	if in := fs.visited[ino%visitedSlots].Load(); in != nil && in.ino == ino {
+		return in, nil
+	}
+	return fs.inode(ino)
+}
+
 // verifyInode checks what the accessors of a rawInode rely on.
 func (fs *FS) verifyInode(in *inode) error {
 	if extra := in.raw.extraIsize(); extra > len(in.raw)-oldInodeSize || extra%4 != 0 {

@@ -138,3 +138,31 @@ func TestConcurrentReaders(t *testing.T) {
 		wg.Wait()
 	}
 }
+
+// Ranges of inode numbers, however they are cut, give together what Inodes
+// gives, and what is read of an inode meanwhile is that inode.
+func TestInodesIn(t *testing.T) {
+	for _, name := range []string{"ext4-features", "ext4-check"} {
+		fs, err := Open(storetest.NewMem(imagetest.GoldenBytes(t, name)), Options{})
+		must(t, err)
+		var want, got []image.Attr
+		must(t, fs.Inodes(func(a image.Attr, err error) error {
+			want = append(want, a)
+			return err
+		}))
+		for first := image.Ino(0); first < image.Ino(fs.geo.inodes)+300; first += 37 {
+			must(t, fs.InodesIn(first, first+37, func(a image.Attr, err error) error {
+				again, e := fs.Stat(a.Ino)
+				must(t, e)
+				if again != a {
+					t.Errorf("inode %d: %+v, want %+v", a.Ino, again, a)
+				}
+				got = append(got, a)
+				return err
+			}))
+		}
+		if !slices.Equal(got, want) || len(want) < 20 {
+			t.Errorf("%s: %d inodes, want %d", name, len(got), len(want))
+		}
+	}
+}

@@ -127,7 +127,7 @@ func (fs *FS) hasMapping(in *inode) bool {
 // Extents returns the mapping of a regular file or directory in ascending
 // order, nil for inline contents and for other types.
 func (fs *FS) Extents(ino image.Ino) ([]image.Extent, error) {
-	in, err := fs.inode(ino)
+	in, err := fs.look(ino)
 	if err != nil || !fs.hasMapping(in) {
 		return nil, err
 	}

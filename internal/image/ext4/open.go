@@ -3,6 +3,7 @@ package ext4
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"fsenc/internal/image"
@@ -30,6 +31,8 @@ type FS struct {
 	groups    map[uint32]*group
 	groupRoom int
 	system    []blockRange
+
+	visited [visitedSlots]atomic.Pointer[inode] // those that Inodes is at, verified
 
 	quotas []*quotaFile // loaded with the first charge
 	now    func() time.Time

@@ -13,7 +13,7 @@ func notExist(ino image.Ino) error {
 
 // Stat returns the attributes of a used inode.
 func (fs *FS) Stat(ino image.Ino) (image.Attr, error) {
-	in, err := fs.inode(ino)
+	in, err := fs.look(ino)
 	if err != nil {
 		return image.Attr{}, err
 	}

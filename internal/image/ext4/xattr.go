@@ -87,7 +87,8 @@ func xattrOrder(a, b xattr) int {
 // rebuilt block is sorted. Names and values point into the area.
 func parseXattrs(area []byte, first int) ([]xattr, error) {
 	var list []xattr
-	var spans [][2]int
+	var few [4][2]int // more are rare
+	spans := few[:0]
 	off := first
 	for ; ; off += list[len(list)-1].entrySize() {
 		if off+xattrListEnd > len(area) {
