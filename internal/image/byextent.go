@@ -26,3 +26,23 @@ type DiskExtent struct {
 	Unwritten bool   // reads as zeros, and has no checksums
 	Refs      uint64 // references that the filesystem counts, from all files
 }
+
+// Sharing is what a filesystem has beside FS in which several files, also of
+// different snapshots, refer to one extent.
+type Sharing interface {
+	// Referers calls f for each pair of an extent that want asks for and a
+	// file that refers to it, in any subvolume. It reads all metadata once.
+	Referers(want func(start Pblk) bool, f func(start Pblk, by Ino) error) error
+
+	// Unshare gives the files a copy of the extent of their own, whole as it
+	// was allocated, with the same contents and checksums, and drops their
+	// references to the old one. It returns where the copy starts.
+	Unshare(start Pblk, files []Ino) (Pblk, error)
+
+	// Twins returns the inodes with the same number in the other subvolumes of
+	// the family that snapshots make, in ascending order.
+	Twins(Ino) ([]Ino, error)
+
+	// ReadOnly reports whether the inode's subvolume is marked read-only.
+	ReadOnly(Ino) (bool, error)
+}
