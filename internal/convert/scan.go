@@ -28,6 +28,8 @@ type Options struct {
 	Metadata []image.Ino
 	// OutsideLinks accepts files that also have a name outside of the tree.
 	OutsideLinks bool
+	// Shared says what becomes of extents that others refer to as well.
+	Shared Shared
 }
 
 // PlanEncrypt reads the trees at tops and plans to encrypt them with pol. It
@@ -99,7 +101,7 @@ type scanner struct {
 	dirs    map[image.Ino]bool
 	linked  map[image.Ino]*linkCount
 	claimed claims
-	known   map[image.Pblk]bool // extents with contexts of their own that were met
+	known   map[image.Pblk]*place // extents with contexts of their own, and a file that has each
 
 	files  []placed
 	links  []item
@@ -127,7 +129,7 @@ func newScanner(ctx context.Context, fs image.FS, p *Plan, o Options) *scanner {
 		dirs:    make(map[image.Ino]bool),
 		linked:  make(map[image.Ino]*linkCount),
 		claimed: make(claims),
-		known:   make(map[image.Pblk]bool),
+		known:   make(map[image.Pblk]*place),
 	}
 }
 
@@ -143,6 +145,10 @@ func (s *scanner) finish() (*Plan, error) {
 	if err := s.checkLinks(); err != nil {
 		return nil, err
 	}
+	slices.SortFunc(s.plan.extents, func(a, b diskItem) int { return cmp.Compare(a.at, b.at) })
+	if err := s.checkShared(); err != nil {
+		return nil, fmt.Errorf("look for who shares extents: %w", err)
+	}
 	if s.refused.Total > 0 {
 		return nil, &s.refused
 	}
@@ -153,7 +159,6 @@ func (s *scanner) finish() (*Plan, error) {
 		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.ino, b.ino))
 	})
 	p := s.plan
-	slices.SortFunc(p.extents, func(a, b diskItem) int { return cmp.Compare(a.at, b.at) })
 	p.items = make([]item, 0, len(s.files)+len(s.links)+len(s.folded))
 	for _, f := range s.files {
 		p.items = append(p.items, f.item)
