@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"fsenc/internal/image"
+	"fsenc/internal/image/acl"
 )
 
 // The context is the attribute "c" with index 9, never in an inode of its own.
@@ -212,9 +213,9 @@ func (fs *FS) xattrValue(ino image.Ino, x *xattr) ([]byte, error) {
 	if x.index != xattrACLAccess && x.index != xattrACLDefault {
 		return append([]byte{}, value...), nil
 	}
-	acl, err := xattrACL(value)
+	out, err := acl.Xattr(value)
 	if err != nil {
 		return nil, fs.corrupt("extended attributes", ino, 0, "%v", err)
 	}
-	return acl, nil
+	return out, nil
 }

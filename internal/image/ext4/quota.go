@@ -156,7 +156,7 @@ func (q *quotaFile) read(n uint32) ([]byte, error) {
 		return nil, err
 	}
 	block := make([]byte, quotaBlockSize)
-	return block, q.fs.cache.readAt(block, off)
+	return block, q.fs.cache.Read(block, off)
 }
 
 // writeAt stages p inside quota block n.
@@ -165,7 +165,7 @@ func (q *quotaFile) writeAt(n uint32, p []byte, at int) error {
 	if err != nil {
 		return err
 	}
-	return q.fs.cache.writeAt(p, off+int64(at))
+	return q.fs.cache.Write(p, off+int64(at))
 }
 
 // put stages a le32 inside quota block n.
