@@ -38,7 +38,7 @@ func Digest(fs image.FS, ino image.Ino) (string, error) {
 			continue
 		}
 		if x.Packed != nil {
-			b, err := unpack(fs, x)
+			b, err := packed(fs, x)
 			if err != nil {
 				return "", err
 			}
@@ -71,8 +71,8 @@ func Digest(fs image.FS, ino image.Ino) (string, error) {
 	return hex.EncodeToString(sum.Sum(nil)), err
 }
 
-// unpack returns what a compressed extent holds.
-func unpack(fs image.FS, x image.Extent) ([]byte, error) {
+// packed returns what a compressed extent holds.
+func packed(fs image.FS, x image.Extent) ([]byte, error) {
 	var stream []byte
 	for _, part := range x.Packed.Stream {
 		b := make([]byte, int(part.Len)*fs.Super().BlockSize)
