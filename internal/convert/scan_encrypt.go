@@ -24,7 +24,7 @@ func (s *scanner) encryptTop(t Top) error {
 	switch {
 	case a.Type != image.TypeDirectory:
 		return image.ErrNotDir
-	case t.Ino == s.fs.Root():
+	case t.Ino == s.fs.Root() && !s.sb.RootPolicy:
 		s.refuse(top, t.Ino, "", "the root directory cannot be encrypted")
 		return nil
 	case t.Ino == lostFound:

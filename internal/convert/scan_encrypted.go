@@ -28,7 +28,7 @@ func (s *scanner) encryptedTop(t Top) error {
 		return nil
 	}
 	top := &place{name: t.Path}
-	if s.target != nil && a.Ino == s.fs.Root() {
+	if s.target != nil && a.Ino == s.fs.Root() && !s.sb.RootPolicy {
 		s.refuse(top, t.Ino, "", "the root directory cannot have a policy")
 		return nil
 	}

@@ -53,10 +53,22 @@ func Require(s image.Super, p policy.Policy) error {
 
 // Settable lists the features that setup can set on a kind of filesystem.
 func Settable(kind string) []string {
-	if kind == "ext4" {
+	switch kind {
+	case "ext4":
 		return []string{Encrypt, StableInodes}
+	case "f2fs":
+		return []string{Encrypt}
 	}
 	return nil
+}
+
+// StoredHash turns the hash of a name in a casefolded directory, in the three
+// forms that crypt gives, into the two numbers that the filesystem keeps.
+func StoredHash(s image.Super, hash, minor uint32, raw uint64) (uint32, uint32) {
+	if s.LowHash {
+		return uint32(raw), 0
+	}
+	return hash, minor
 }
 
 // Check tells whether the named features can be set on the filesystem.
@@ -72,7 +84,7 @@ func Check(s image.Super, names []string) error {
 // Warnings says what will no longer take the image once the features are set.
 func Warnings(s image.Super, names []string) []string {
 	var w []string
-	if slices.Contains(names, Encrypt) && !s.Encrypt {
+	if slices.Contains(names, Encrypt) && !s.Encrypt && s.Kind == "ext4" {
 		w = append(w, "kernels before 4.1 and boot loaders that do not know the encrypt feature will refuse this filesystem")
 		if s.BlockSize != 4096 {
 			w = append(w, fmt.Sprintf("kernels before 5.5 mount it only where pages have %d bytes", s.BlockSize))

@@ -85,7 +85,7 @@ type Attr struct {
 	Encrypted bool // the inode is marked encrypted
 	Casefold  bool // names in the directory fold
 	Verity    bool // the file has a Merkle tree
-	Inline    bool // contents lie inside the inode
+	Inline    bool // contents lie inside the inode, where encryption forbids it
 	Reserved  bool // an inode of the filesystem itself, never user data
 }
 
@@ -143,7 +143,8 @@ type Dirent struct {
 
 	// Hash and MinorHash are the two numbers that the kernel puts into the
 	// no-key name of the entry. When a directory that is encrypted and
-	// casefolded is set they are also what is stored with the name.
+	// casefolded is set they are also what is stored with the name, as
+	// Super.LowHash says.
 	Hash, MinorHash uint32
 
 	// Misplaced tells, of an entry that ReadDir lists, that Lookup does not
@@ -176,6 +177,7 @@ type Super struct {
 	Encrypt        bool // the feature that encryption needs is set
 	StableInodes   bool // inode numbers never change
 	Casefold       bool
+	LowHash        bool // the hash of a casefolded name is its low 32 bits alone
 	RootPolicy     bool // the root directory can have a policy
 	MaxFileBits    int  // position of the highest bit of s_maxbytes-1
 	SubBlockUnits  bool

@@ -193,14 +193,26 @@ func (fs *FS) fillIn(nodes bool) (seg, off uint32, ok bool) {
 	return 0, 0, false
 }
 
-// room is how many blocks can be added to the filesystem.
+// room is how many blocks can be added to the filesystem: to whole segments, and
+// to those of data that have free blocks. Below keepFree a kernel starts with
+// cleaning, which is slow but no harm: it is taken when there is nothing else.
 func (fs *FS) room() int64 {
 	quota := int64(fs.ckpt.u64(offUserBlocks)) - int64(fs.validBlocks)
-	free := int64(fs.ckpt.u32(offFreeSegs))
-	if fs.sitOld != nil {
-		free = int64(fs.freeSegments())
+	if fs.sitOld == nil {
+		return max(0, quota)
 	}
-	return max(0, min(quota, (free-int64(fs.keepFree())-moveSegments)*segBlocks))
+	free := -int64(moveSegments)
+	var single int64
+	for seg := range fs.geo.segs {
+		e := fs.segment(seg)
+		switch {
+		case fs.segFree(seg):
+			free++
+		case e.valid() > 0 && !isNodeLog(e.kind()) && !fs.taken(seg):
+			single += segBlocks - int64(e.valid())
+		}
+	}
+	return max(0, min(quota, free*segBlocks+single))
 }
 
 // moveSegments are kept for blocks that only move: the old ones are free not

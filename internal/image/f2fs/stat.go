@@ -38,7 +38,7 @@ func (fs *FS) attr(in *inode) image.Attr {
 		Encrypted:  in.advise(advEncrypt),
 		Casefold:   in.fileType() == image.TypeDirectory && in.flag(flCasefold),
 		Verity:     in.advise(advVerity),
-		Inline:     in.inline(inData | inDentry),
+		Inline:     in.fileType() == image.TypeRegular && in.inline(inData),
 		Reserved:   fs.reserved(in.ino),
 	}
 	if in.has(offProjid, 4) {
@@ -108,6 +108,7 @@ func (fs *FS) Super() image.Super {
 		Encrypt:       sb.has(featEncrypt),
 		StableInodes:  true,
 		Casefold:      sb.has(featCasefold),
+		LowHash:       true,
 		RootPolicy:    !sb.has(featLostFound),
 		MaxFileBits:   41,
 		SubBlockUnits: true,
