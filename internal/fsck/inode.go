@@ -178,7 +178,7 @@ func (x *examiner) place(s *subject) {
 		return
 	}
 	switch {
-	case a.Ino == x.fs.Root():
+	case a.Ino == x.fs.Root() && !x.super.RootPolicy:
 		x.report(s, "root-encrypted", "no kernel makes that; its names do not resolve", "the root directory is encrypted")
 	case a.Ino == x.lostFound:
 		x.report(s, "lost-found-encrypted", "decrypt it: the checker needs it to keep what it finds", "lost+found is encrypted")

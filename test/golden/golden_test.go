@@ -13,7 +13,7 @@ import (
 )
 
 // unclean are images that need their journal replayed.
-var unclean = []string{"ext4-journal"}
+var unclean = []string{"ext4-journal", "f2fs-recovery"}
 
 func sound(t *testing.T) []string {
 	t.Helper()
