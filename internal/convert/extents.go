@@ -154,7 +154,7 @@ func (c *Conversion) stepFileByExtent(d Direction, it item, from, to form) error
 		return err
 	}
 	if a.Inline {
-		if err := c.fs.Uninline(it.ino); err != nil {
+		if done, err := c.convertWithin(a, from, to); done || err != nil {
 			return err
 		}
 		from = nil

@@ -90,6 +90,7 @@ type Totals struct {
 	Files, Dirs, Links, Others uint64
 	Bytes                      int64 // of contents to be rewritten
 	Names                      uint64
+	Inline                     uint64 // files whose contents stay inside of the inode
 	Skipped                    uint64 // already as wanted
 	NeedBytes                  int64  // upper bound of what will be allocated
 	FreeBytes                  int64

@@ -141,11 +141,9 @@ func (s *scanner) encryptLeaf(a image.Attr, p *place) error {
 		return s.encryptLink(a, p)
 	}
 	if a.Inline {
-		n, err := s.fs.CostUninline(a.Ino)
-		if err := s.cost(p, a.Ino, n, err); err != nil {
+		if err := s.inlined(a, p, s.plan.Policies[0]); err != nil {
 			return err
 		}
-		s.plan.Totals.Bytes += int64(s.sb.BlockSize)
 	}
 	return s.mapped(a, p, 0)
 }

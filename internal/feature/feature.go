@@ -55,9 +55,9 @@ func Require(s image.Super, p policy.Policy) error {
 func Settable(kind string) []string {
 	switch kind {
 	case "ext4":
-		return []string{Encrypt, StableInodes}
+		return []string{Encrypt, StableInodes, EncryptedInlineData}
 	case "f2fs":
-		return []string{Encrypt}
+		return []string{Encrypt, EncryptedInlineData}
 	}
 	return nil
 }
@@ -78,7 +78,33 @@ func Check(s image.Super, names []string) error {
 			return fmt.Errorf("%w: feature %q cannot be set on %s", image.ErrUnsupported, n, s.Kind)
 		}
 	}
+	if !slices.Contains(names, EncryptedInlineData) {
+		return nil
+	}
+	if !s.Encrypt && !slices.Contains(names, Encrypt) {
+		return fmt.Errorf("%w: %s, which %s needs", ErrNotSetUp, Encrypt, EncryptedInlineData)
+	}
+	if s.Kind == "ext4" && !slices.Contains(s.Features, "inline_data") {
+		return fmt.Errorf("%w: inline_data, which %s needs: it is chosen when the filesystem is made", ErrNotSetUp, EncryptedInlineData)
+	}
 	return nil
+}
+
+// KeepsInline tells whether contents inside of an inode may be encrypted with p
+// where they are. On f2fs a mount option decides who encrypts, and only the
+// policies with inode numbers in the IV are read whichever it is.
+func KeepsInline(s image.Super, p policy.Policy) bool {
+	if s.Inline == "" {
+		return false
+	}
+	return s.Kind != "f2fs" || p.Flags&(policy.FlagIVInoLblk64|policy.FlagIVInoLblk32) != 0
+}
+
+// inlineWarnings are what setting EncryptedInlineData means, by filesystem.
+var inlineWarnings = map[string][]string{
+	"ext4": {"encrypted_inline_data is this project's own format: every kernel and e2fsprogs refuse the filesystem while it is set"},
+	"f2fs": {"encrypted_inline_data is a proposal (series v3 of June 2026) that no released kernel has",
+		"kernels that do not know it mount the filesystem all the same, and fail to read just these files"},
 }
 
 // Warnings says what will no longer take the image once the features are set.
@@ -95,6 +121,9 @@ func Warnings(s image.Super, names []string) []string {
 		if s.BootLoaderHint != "" {
 			w = append(w, "it seems to boot a machine ("+s.BootLoaderHint+"): make sure that the boot loader knows the encrypt feature")
 		}
+	}
+	if slices.Contains(names, EncryptedInlineData) && s.Inline == "" {
+		w = append(w, inlineWarnings[s.Kind]...)
 	}
 	if slices.Contains(names, StableInodes) && !s.StableInodes {
 		w = append(w, "with stable_inodes, tune2fs refuses a new UUID and resize2fs refuses to shrink")

@@ -203,7 +203,7 @@ func (x *examiner) flags(s *subject) {
 	if !a.Encrypted {
 		return
 	}
-	if a.Inline {
+	if a.Inline && (x.super.Inline == "" || a.Type != image.TypeRegular) {
 		text := "encrypted and inline, which no kernel can read"
 		if a.Type == image.TypeRegular {
 			text = "marked encrypted, but its contents are in the inode, where kernels read and write them in clear"

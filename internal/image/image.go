@@ -162,6 +162,7 @@ type Xattr struct {
 type Super struct {
 	Kind       string // "ext4", "f2fs", "btrfs"
 	Layout     string // version of the layout where it is not the released one
+	Inline     string // format of encrypted contents inside of inodes, "" if the feature is not set
 	UUID       [16]byte
 	Label      string
 	BlockSize  int   // bytes
@@ -259,7 +260,8 @@ type FS interface {
 	// the tree of a verity file, or what a crash left and nothing reads.
 	DataExtents(Ino) ([]Extent, error)
 
-	// Inline returns the contents of a file that keeps them in the inode.
+	// Inline returns the contents of a file that keeps them in the inode; of an
+	// encrypted one, with Super.Inline, the ciphertext: whole cipher blocks.
 	Inline(Ino) ([]byte, error)
 
 	// Xattrs returns all extended attributes but the encryption context.
@@ -334,6 +336,19 @@ type FS interface {
 
 	// Flush stages whatever is cached.
 	Flush() error
+}
+
+// InlineEncrypter is what a filesystem has beside FS that can keep encrypted
+// contents inside of inodes.
+type InlineEncrypter interface {
+	// FitsInline reports whether stored bytes, whole cipher blocks, have room
+	// in a regular file that is inline, beside a context of contextSize bytes.
+	// It does not ask for the feature.
+	FitsInline(ino Ino, stored, contextSize int) (bool, error)
+
+	// SetInline replaces what an inline file stores, zeros behind it. The size
+	// of the file stays.
+	SetInline(ino Ino, stored []byte) error
 }
 
 // Caching is what a filesystem has beside FS that keeps edits in memory until

@@ -14,6 +14,8 @@ var settable = map[string]struct {
 	"encrypt":       {offIncompat, incompatEncrypt},
 	"stable_inodes": {offCompat, compatStableInodes},
 	"ext_attr":      {offCompat, compatExtAttr},
+
+	"encrypted_inline_data": {offIncompat, incompatEncInline},
 }
 
 // SetFeatures sets and clears features in the superblock and, so that no

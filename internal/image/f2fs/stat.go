@@ -116,7 +116,7 @@ func (fs *FS) Super() image.Super {
 		JournalState:  c.text(),
 	}
 	if sb.has(featInlineEncrypt) {
-		s.Layout = InlineLayout
+		s.Inline = InlineLayout
 	}
 	return s
 }
