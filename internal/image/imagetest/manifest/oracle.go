@@ -25,6 +25,9 @@ type oracleEntry struct {
 	UID          uint32            `json:"uid"`
 	GID          uint32            `json:"gid"`
 	Ino          uint64            `json:"ino"`
+	Dev          uint64            `json:"dev"`
+	Subvol       uint64            `json:"subvol"`        // of btrfs
+	Context      string            `json:"inode_context"` // of btrfs
 	Nlink        uint32            `json:"nlink"`
 	Mtime        string            `json:"mtime"`
 	Rdev         []uint32          `json:"rdev"`
@@ -50,7 +53,16 @@ func (o *oracleJSON) addTo(g *Golden) error {
 		policies[dir] = pol
 		g.Tops = append(g.Tops, Top{Path: dir, Policy: pol})
 	}
+	subvols := make(map[uint64]uint64) // by device number, which each has for itself
 	for _, x := range o.Entries {
+		subvols[x.Dev] = x.Subvol
+	}
+	for i := range o.NoKeyEntries {
+		x := &o.NoKeyEntries[i]
+		x.Ino = inSubvol(subvols[x.Dev], x.Ino)
+	}
+	for _, x := range o.Entries {
+		x.Ino = inSubvol(x.Subvol, x.Ino)
 		e, err := x.entry()
 		if err != nil {
 			return fmt.Errorf("%q: %w", x.Path, err)
@@ -63,6 +75,15 @@ func (o *oracleJSON) addTo(g *Golden) error {
 	Sort(g.Entries)
 	linkByIno(g.Entries)
 	return o.noKeyTo(g)
+}
+
+// inSubvol is the number that image.Ino has for an inode of a subvolume: that of
+// the top-level one, 5, counts as 0.
+func inSubvol(subvol, ino uint64) uint64 {
+	if subvol == 5 {
+		subvol = 0
+	}
+	return subvol<<48 | ino
 }
 
 // noKeyTo groups the listing without keys by directory. Its directories are
@@ -114,6 +135,7 @@ func (x *oracleEntry) entry() (Entry, error) {
 	for _, a := range x.Attr {
 		e.Encrypted = e.Encrypted || a == "encrypted"
 	}
+	e.Encrypted = e.Encrypted || x.Context != ""
 	if (e.Type == CharDev || e.Type == BlockDev) && len(x.Rdev) == 2 {
 		e.Rdev = fmt.Sprintf("%d:%d", x.Rdev[0], x.Rdev[1])
 	}

@@ -1,0 +1,92 @@
+package btrfs
+
+import (
+	"bytes"
+	"fmt"
+
+	"fsenc/internal/image"
+)
+
+// dataSums calls f for each run of checksums that covers a part of n bytes at a
+// logical address: the sums of the sectors from at on.
+func (fs *FS) dataSums(logical, n uint64, f func(at uint64, sums []byte) error) error {
+	t, err := fs.treeOf(treeCsum)
+	if err != nil {
+		return err
+	}
+	size, ss := uint64(fs.sum.size), uint64(fs.ss)
+	from := key{objCsum, keyCsum, logical}
+	if k, b, ok, err := fs.last(t, from); err != nil {
+		return err
+	} else if ok && k.obj == objCsum && k.kind == keyCsum && k.off+uint64(len(b))/size*ss > logical {
+		from = k
+	}
+	return fs.each(t, from, func(k key, b []byte) (bool, error) {
+		if k.obj != objCsum || k.kind != keyCsum || k.off >= logical+n {
+			return false, nil
+		}
+		if len(b) == 0 || uint64(len(b))%size != 0 || k.off%ss != 0 {
+			return false, fs.itemError(t, k, "%d bytes of checksums", len(b))
+		}
+		at, end := k.off, k.off+uint64(len(b))/size*ss
+		if at < logical {
+			b = b[(logical-at)/ss*size:]
+			at = logical
+		}
+		if end > logical+n {
+			b = b[:(logical+n-at)/ss*size]
+		}
+		return true, f(at, b)
+	})
+}
+
+// ReadBlocks fills p, whole sectors, from sector at on. What has checksums is
+// read from the first copy whose checksums fit.
+func (fs *FS) ReadBlocks(p []byte, at image.Pblk) error {
+	if len(p)%fs.ss != 0 {
+		panic("btrfs: not a whole number of blocks")
+	}
+	logical := uint64(at) * uint64(fs.ss)
+	ok, err := fs.readMirror(p, logical, 0)
+	if err == nil && !ok {
+		err = &image.CorruptError{What: "logical address", Pblk: at, Why: "has no copies"}
+	}
+	if err != nil {
+		return err
+	}
+	return fs.dataSums(logical, uint64(len(p)), func(from uint64, sums []byte) error {
+		for ; len(sums) > 0; from, sums = from+uint64(fs.ss), sums[fs.sum.size:] {
+			sector := p[from-logical:][:fs.ss]
+			if fs.goodData(sector, sums) {
+				continue
+			}
+			if err := fs.readOther(sector, from, sums); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (fs *FS) goodData(sector, sums []byte) bool {
+	var got [32]byte
+	fs.sum.sum(got[:], sector)
+	return bytes.Equal(got[:fs.sum.size], sums[:fs.sum.size])
+}
+
+// readOther reads a sector from its further copies.
+func (fs *FS) readOther(sector []byte, logical uint64, sums []byte) error {
+	for mirror := 1; ; mirror++ {
+		ok, err := fs.readMirror(sector, logical, mirror)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return &image.CorruptError{What: "data", Pblk: image.Pblk(logical / uint64(fs.ss)),
+				Why: fmt.Sprintf("%s checksum does not fit, want %x", fs.sum.name, sums[:fs.sum.size])}
+		}
+		if fs.goodData(sector, sums) {
+			return nil
+		}
+	}
+}

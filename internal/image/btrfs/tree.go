@@ -1,0 +1,183 @@
+package btrfs
+
+import (
+	"errors"
+	"fmt"
+
+	"fsenc/internal/image"
+)
+
+// tree is where a tree begins.
+type tree struct {
+	id    uint64
+	addr  uint64
+	level int
+	gen   uint64
+
+	lastSnapshot uint64 // of a file tree: older blocks may be shared
+	rootKey      key    // of its root item; obj is 0 for the root and chunk trees
+	readonly     bool
+	changed      bool // in the transaction
+}
+
+// path is the way from the root to an item: path[0] is the leaf.
+type path struct {
+	t    *tree
+	node [maxLevel]*block
+	slot [maxLevel]int
+	top  int // level of the root
+}
+
+func (p *path) leaf() *block { return p.node[0] }
+
+// valid reports whether the path is at an item.
+func (p *path) valid() bool { return p.node[0] != nil && p.slot[0] < p.node[0].items() }
+
+func (p *path) key() key     { return p.leaf().key(p.slot[0]) }
+func (p *path) data() []byte { return p.leaf().data(p.slot[0]) }
+
+// search goes to the first item whose key is not below k; found tells whether it
+// is k. The path may be behind the last item of a leaf: settle moves on.
+func (fs *FS) search(t *tree, k key) (p *path, found bool, err error) {
+	p = &path{t: t, top: t.level}
+	b, err := fs.readBlock(t.addr, expect{tree: t.id, level: t.level, gen: t.gen})
+	for err == nil {
+		p.node[b.level()] = b
+		i, hit := b.find(k)
+		if b.level() == 0 {
+			p.slot[0] = i
+			return p, hit, nil
+		}
+		if !hit && i > 0 {
+			i--
+		}
+		p.slot[b.level()] = i
+		b, err = fs.descend(t, b, i)
+	}
+	return nil, false, err
+}
+
+// descend reads child i of a node.
+func (fs *FS) descend(t *tree, b *block, i int) (*block, error) {
+	addr, gen := b.child(i)
+	first := b.key(i)
+	return fs.readBlock(addr, expect{tree: t.id, level: b.level() - 1, gen: gen, first: &first})
+}
+
+// settle moves a path that is behind the last item of its leaf to the next leaf.
+func (fs *FS) settle(p *path) error {
+	if p.valid() {
+		return nil
+	}
+	for l := 1; l <= p.top; l++ {
+		if p.slot[l]+1 >= p.node[l].items() {
+			continue
+		}
+		p.slot[l]++
+		for ; l > 0; l-- {
+			b, err := fs.descend(p.t, p.node[l], p.slot[l])
+			if err != nil {
+				return err
+			}
+			p.node[l-1], p.slot[l-1] = b, 0
+		}
+		return nil
+	}
+	return nil
+}
+
+// each calls f for each item from key from on as long as f wants more.
+func (fs *FS) each(t *tree, from key, f func(k key, data []byte) (more bool, err error)) error {
+	p, _, err := fs.search(t, from)
+	if err != nil {
+		return err
+	}
+	for {
+		if err := fs.settle(p); err != nil {
+			return err
+		}
+		if !p.valid() {
+			return nil
+		}
+		more, err := f(p.key(), p.data())
+		if err != nil || !more {
+			return err
+		}
+		p.slot[0]++
+	}
+}
+
+// eachOf calls f for each item of an object with one type.
+func (fs *FS) eachOf(t *tree, obj uint64, kind uint8, f func(off uint64, data []byte) error) error {
+	return fs.each(t, key{obj, kind, 0}, func(k key, data []byte) (bool, error) {
+		if k.obj != obj || k.kind != kind {
+			return false, nil
+		}
+		return true, f(k.off, data)
+	})
+}
+
+// item returns the body of one item, nil if it is not there.
+func (fs *FS) item(t *tree, k key) ([]byte, error) {
+	p, found, err := fs.search(t, k)
+	if err != nil || !found {
+		return nil, err
+	}
+	return p.data(), nil
+}
+
+// last returns the item with the greatest key not above k; ok is false if there
+// is none.
+func (fs *FS) last(t *tree, k key) (got key, data []byte, ok bool, err error) {
+	p, found, err := fs.search(t, k)
+	if err != nil {
+		return got, nil, false, err
+	}
+	if !found {
+		if p.slot[0] == 0 {
+			if ok, err := fs.stepBack(p); err != nil || !ok {
+				return got, nil, false, err
+			}
+		}
+		p.slot[0]--
+	}
+	return p.key(), p.data(), true, nil
+}
+
+// stepBack moves a path that is at the first slot behind the last of the leaf
+// before.
+func (fs *FS) stepBack(p *path) (bool, error) {
+	for l := 1; l <= p.top; l++ {
+		if p.slot[l] == 0 {
+			continue
+		}
+		p.slot[l]--
+		for ; l > 0; l-- {
+			b, err := fs.descend(p.t, p.node[l], p.slot[l])
+			if err != nil {
+				return false, err
+			}
+			p.node[l-1], p.slot[l-1] = b, b.items()
+			if l > 1 {
+				p.slot[l-1]--
+			}
+		}
+		return p.node[0].items() > 0, nil
+	}
+	return false, nil
+}
+
+// errStop ends a walk early.
+var errStop = errors.New("stop")
+
+// itemError tells of damage in an item.
+func (fs *FS) itemError(t *tree, k key, format string, a ...any) error {
+	ino := image.Ino(0)
+	if t.isFile() {
+		ino = inoOf(t.id, k.obj)
+	}
+	return &image.CorruptError{What: fmt.Sprintf("item %v of tree %d", k, int64(t.id)), Ino: ino, Why: fmt.Sprintf(format, a...)}
+}
+
+// isFile reports whether the tree is a subvolume.
+func (t *tree) isFile() bool { return t.id == treeFS || t.id >= firstFree && t.id <= lastFree }
