@@ -56,7 +56,7 @@ func Settable(kind string) []string {
 	switch kind {
 	case "ext4":
 		return []string{Encrypt, StableInodes, EncryptedInlineData}
-	case "f2fs":
+	case "btrfs", "f2fs":
 		return []string{Encrypt, EncryptedInlineData}
 	}
 	return nil
@@ -102,7 +102,8 @@ func KeepsInline(s image.Super, p policy.Policy) bool {
 
 // inlineWarnings are what setting EncryptedInlineData means, by filesystem.
 var inlineWarnings = map[string][]string{
-	"ext4": {"encrypted_inline_data is this project's own format: every kernel and e2fsprogs refuse the filesystem while it is set"},
+	"ext4":  {"encrypted_inline_data is this project's own format: every kernel and e2fsprogs refuse the filesystem while it is set"},
+	"btrfs": {"encrypted_inline_data is this project's own format: every kernel and btrfs-progs refuse the filesystem while it is set"},
 	"f2fs": {"encrypted_inline_data is a proposal (series v3 of June 2026) that no released kernel has",
 		"kernels that do not know it mount the filesystem all the same, and fail to read just these files"},
 }
@@ -121,6 +122,10 @@ func Warnings(s image.Super, names []string) []string {
 		if s.BootLoaderHint != "" {
 			w = append(w, "it seems to boot a machine ("+s.BootLoaderHint+"): make sure that the boot loader knows the encrypt feature")
 		}
+	}
+	if slices.Contains(names, Encrypt) && !s.Encrypt && s.Kind == "btrfs" {
+		w = append(w, "encryption on btrfs is a proposal (series v6 of February 2026): released kernels and btrfs-progs refuse the filesystem once it is set, also for reading",
+			"GRUB looks at no features and would hand out ciphertext: keep what it boots elsewhere")
 	}
 	if slices.Contains(names, EncryptedInlineData) && s.Inline == "" {
 		w = append(w, inlineWarnings[s.Kind]...)

@@ -90,3 +90,120 @@ func (fs *FS) readOther(sector []byte, logical uint64, sums []byte) error {
 		}
 	}
 }
+
+// SetSums stages the checksums of the sectors from at on, which will hold p:
+// those that there are.
+func (fs *FS) SetSums(p []byte, at image.Pblk) error {
+	t, err := fs.treeOf(treeCsum)
+	if err != nil {
+		return err
+	}
+	logical := uint64(at) * uint64(fs.ss)
+	type found struct{ at, n uint64 }
+	var runs []found
+	err = fs.dataSums(logical, uint64(len(p)), func(from uint64, sums []byte) error {
+		runs = append(runs, found{from, uint64(len(sums) / fs.sum.size)})
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, r := range runs {
+		k, _, _, err := fs.last(t, key{objCsum, keyCsum, r.at})
+		if err != nil {
+			return err
+		}
+		err = fs.modify(t, k, func(b []byte) {
+			b = b[int(r.at-k.off)/fs.ss*fs.sum.size:]
+			for i := range r.n {
+				fs.sum.sumInto(b[int(i)*fs.sum.size:], p[r.at-logical+i*uint64(fs.ss):][:fs.ss])
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sumInto stores the checksum of data.
+func (s *summer) sumInto(dst, p []byte) {
+	var sum [32]byte
+	s.sum(sum[:], p)
+	copy(dst[:s.size], sum[:])
+}
+
+// addSums makes checksums for new data.
+func (fs *FS) addSums(logical uint64, p []byte) error {
+	t, err := fs.treeOf(treeCsum)
+	if err != nil {
+		return err
+	}
+	per := (fs.ns-headerSize-2*itemSize)/fs.sum.size - 1
+	for len(p) > 0 {
+		n := min(len(p)/fs.ss, per)
+		b := make([]byte, n*fs.sum.size)
+		for i := range n {
+			fs.sum.sumInto(b[i*fs.sum.size:], p[i*fs.ss:][:fs.ss])
+		}
+		if err := fs.insert(t, key{objCsum, keyCsum, logical}, b); err != nil {
+			return err
+		}
+		p, logical = p[n*fs.ss:], logical+uint64(n*fs.ss)
+	}
+	return nil
+}
+
+// dropSums takes the checksums of a range away.
+func (fs *FS) dropSums(logical, n uint64) error {
+	t, err := fs.treeOf(treeCsum)
+	if err != nil {
+		return err
+	}
+	for {
+		var at uint64
+		var sums int
+		err := fs.dataSums(logical, n, func(from uint64, s []byte) error {
+			at, sums = from, len(s)
+			return errStop
+		})
+		if err == nil {
+			return nil
+		}
+		if err != errStop {
+			return err
+		}
+		k, b, _, err := fs.last(t, key{objCsum, keyCsum, at})
+		if err != nil {
+			return err
+		}
+		skip := int(at-k.off) / fs.ss * fs.sum.size
+		left, right := append([]byte{}, b[:skip]...), append([]byte{}, b[skip+sums:]...)
+		if err := fs.remove(t, k); err != nil {
+			return err
+		}
+		if len(left) > 0 {
+			if err := fs.insert(t, k, left); err != nil {
+				return err
+			}
+		}
+		if len(right) > 0 {
+			k.off = at + uint64(sums/fs.sum.size*fs.ss)
+			if err := fs.insert(t, k, right); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// WriteBlocks stages p, whole sectors, from sector at on, with the checksums of
+// those that have some.
+func (fs *FS) WriteBlocks(p []byte, at image.Pblk) error {
+	if len(p)%fs.ss != 0 {
+		panic("btrfs: not a whole number of blocks")
+	}
+	if err := fs.writeLogical(p, uint64(at)*uint64(fs.ss)); err != nil {
+		return err
+	}
+	return fs.SetSums(p, at)
+}

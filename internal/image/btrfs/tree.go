@@ -181,3 +181,5 @@ func (fs *FS) itemError(t *tree, k key, format string, a ...any) error {
 
 // isFile reports whether the tree is a subvolume.
 func (t *tree) isFile() bool { return t.id == treeFS || t.id >= firstFree && t.id <= lastFree }
+
+func isNotExist(err error) bool { return errors.Is(err, image.ErrNotExist) }

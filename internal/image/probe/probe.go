@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"fsenc/internal/image"
+	"fsenc/internal/image/btrfs"
 	"fsenc/internal/image/ext4"
 	"fsenc/internal/image/f2fs"
 	"fsenc/internal/store"
@@ -33,6 +34,7 @@ func Open(s store.Store, o Options) (image.FS, error) {
 var known = []func(store.Store, Options) (image.FS, error){
 	func(s store.Store, o Options) (image.FS, error) { return opened(ext4.Open(s, o)) },
 	func(s store.Store, o Options) (image.FS, error) { return opened(f2fs.Open(s, o)) },
+	func(s store.Store, o Options) (image.FS, error) { return opened(btrfs.Open(s, o)) },
 }
 
 // opened keeps a nil pointer out of the interface.
@@ -50,7 +52,6 @@ func foreign(s store.Store) string {
 		magic string
 		what  string
 	}{
-		{0x10040, "_BHRfS_M", "btrfs"},
 		{0, "XFSB", "XFS"},
 		{0, "\x31\x18\x10\x06", "UBIFS"},
 		{0, "UBI#", "a UBI device"},

@@ -1,0 +1,322 @@
+package btrfs
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+
+	"fsenc/internal/image"
+)
+
+// Fields of struct btrfs_block_group_item.
+const (
+	offGroupUsed   = 0  // le64
+	offGroupChunk  = 8  // le64, 256
+	offGroupFlags  = 16 // le64
+	groupItemSize  = 24
+	dataExtentMax  = 128 << 20
+	firstMegabyte  = 1 << 20
+	superShadowLen = 64 << 10
+)
+
+// span is a range of logical space.
+type span struct{ start, len uint64 }
+
+func (s span) end() uint64 { return s.start + s.len }
+
+// group is a block group with its free space: free may be taken; freed was given
+// back in this transaction, whose predecessor still needs it.
+type group struct {
+	span
+	kind    uint64
+	used    uint64
+	free    []span // ascending, apart
+	freed   []span
+	changed bool
+}
+
+// groupTree is where block group items are.
+func (fs *FS) groupTree() (*tree, error) {
+	if fs.sb.hasRO(roBlockGroupTree) {
+		return fs.treeOf(treeBlockGroup)
+	}
+	return fs.treeOf(treeExtent)
+}
+
+// loadSpace builds the free space of all groups from the extent tree.
+func (fs *FS) loadSpace() error {
+	if fs.groups != nil {
+		return nil
+	}
+	var groups []*group
+	t, err := fs.groupTree()
+	if err != nil {
+		return err
+	}
+	add := func(k key, b []byte) error {
+		c := fs.chunkAt(k.obj)
+		if len(b) != groupItemSize || c == nil || c.start != k.obj || c.len != k.off {
+			return fs.itemError(t, k, "%d bytes; no chunk is like it", len(b))
+		}
+		groups = append(groups, &group{span: span{k.obj, k.off}, kind: le.Uint64(b[offGroupFlags:]), used: le.Uint64(b)})
+		return nil
+	}
+	if t.id == treeBlockGroup {
+		err = fs.each(t, key{}, func(k key, b []byte) (bool, error) { return true, add(k, b) })
+		if err != nil {
+			return err
+		}
+	}
+	used, err := fs.usedExtents(add, t.id != treeBlockGroup)
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(groups, func(a, b *group) int { return int(min(max(int64(a.start)-int64(b.start), -1), 1)) })
+	if err := fs.fillGroups(groups, used); err != nil {
+		return err
+	}
+	fs.groups = groups
+	return nil
+}
+
+// usedExtents lists the extents in use, ascending, and passes block groups on.
+func (fs *FS) usedExtents(add func(key, []byte) error, groups bool) ([]span, error) {
+	t, err := fs.treeOf(treeExtent)
+	if err != nil {
+		return nil, err
+	}
+	var used []span
+	err = fs.each(t, key{}, func(k key, b []byte) (bool, error) {
+		s := span{k.obj, k.off}
+		switch k.kind {
+		case keyBlockGroup:
+			if groups {
+				return true, add(k, b)
+			}
+			return true, nil
+		case keyMetadata:
+			s.len = uint64(fs.ns)
+		case keyExtent:
+		default:
+			return true, nil
+		}
+		if n := len(used); n > 0 && used[n-1].end() > s.start {
+			return false, fs.itemError(t, k, "overlaps the extent before")
+		}
+		if n := len(used); n > 0 && used[n-1].end() == s.start {
+			used[n-1].len += s.len
+		} else {
+			used = append(used, s)
+		}
+		return true, nil
+	})
+	return used, err
+}
+
+// fillGroups gives each group what is free in it: all that no extent has, and no
+// copy of the superblock.
+func (fs *FS) fillGroups(groups []*group, used []span) error {
+	for _, g := range groups {
+		at, sum := g.start, uint64(0)
+		i := sort.Search(len(used), func(i int) bool { return used[i].end() > g.start })
+		for ; i < len(used) && used[i].start < g.end(); i++ {
+			start, end := max(used[i].start, g.start), min(used[i].end(), g.end())
+			if start > at {
+				g.free = append(g.free, span{at, start - at})
+			}
+			sum += end - start
+			at = end
+		}
+		if at < g.end() {
+			g.free = append(g.free, span{at, g.end() - at})
+		}
+		if sum != g.used {
+			return &image.CorruptError{What: "block group", Pblk: fs.pblk(g.start), Why: fmt.Sprintf("says %d bytes in use, its extents have %d", g.used, sum)}
+		}
+		for _, s := range fs.shadows(g.start) {
+			g.free = cutSpan(g.free, s)
+		}
+	}
+	return nil
+}
+
+// shadows are the parts of a chunk where a superblock lies: 64 KiB each.
+func (fs *FS) shadows(start uint64) []span {
+	c := fs.chunkAt(start)
+	if c == nil {
+		return nil
+	}
+	var out []span
+	per := c.len / uint64(c.dataStripes(len(c.stripes)))
+	for _, super := range superAddrs {
+		for i, s := range c.stripes {
+			if uint64(super) < s || uint64(super) >= s+per {
+				continue
+			}
+			in := (uint64(super) - s) / stripeLen * stripeLen
+			at := c.start + in
+			switch {
+			case c.kind&profRAID0 != 0:
+				at = c.start + in*uint64(len(c.stripes)) + uint64(i)*stripeLen
+			case c.kind&profRAID10 != 0:
+				groups := len(c.stripes) / c.sub
+				at = c.start + in*uint64(groups) + uint64(i/c.sub)*stripeLen
+			}
+			out = append(out, span{at, superShadowLen})
+		}
+	}
+	return out
+}
+
+// cutSpan takes a range out of a list of spans.
+func cutSpan(list []span, s span) []span {
+	var out []span
+	for _, f := range list {
+		if f.end() <= s.start || f.start >= s.end() {
+			out = append(out, f)
+			continue
+		}
+		if f.start < s.start {
+			out = append(out, span{f.start, s.start - f.start})
+		}
+		if f.end() > s.end() {
+			out = append(out, span{s.end(), f.end() - s.end()})
+		}
+	}
+	return out
+}
+
+// spaceChange is a range that was taken or given back.
+type spaceChange struct {
+	span
+	free bool
+}
+
+// alloc takes n bytes from a group of a kind; a chunk is added where no group
+// has as much in one piece.
+func (fs *FS) alloc(kind, n uint64) (uint64, error) {
+	if err := fs.writable(); err != nil {
+		return 0, err
+	}
+	if err := fs.loadSpace(); err != nil {
+		return 0, err
+	}
+	if at, ok := fs.take(kind, n); ok {
+		return at, nil
+	}
+	if err := fs.addGroup(kind, n); err != nil {
+		return 0, err
+	}
+	at, ok := fs.take(kind, n)
+	if !ok {
+		return 0, fmt.Errorf("%w: %d bytes in one piece", image.ErrNoSpace, n)
+	}
+	return at, nil
+}
+
+// take finds n bytes, aligned to their size if they are a tree block.
+func (fs *FS) take(kind, n uint64) (uint64, bool) {
+	for _, g := range fs.groups {
+		if g.kind&kind == 0 {
+			continue
+		}
+		for i, f := range g.free {
+			at := f.start
+			if kind != groupData {
+				at = (at + n - 1) / n * n
+			}
+			if at+n > f.end() {
+				continue
+			}
+			rest := make([]span, 0, 2)
+			if at > f.start {
+				rest = append(rest, span{f.start, at - f.start})
+			}
+			if at+n < f.end() {
+				rest = append(rest, span{at + n, f.end() - at - n})
+			}
+			if len(rest) == 1 {
+				g.free[i] = rest[0]
+			} else {
+				g.free = slices.Replace(g.free, i, i+1, rest...)
+			}
+			g.used += n
+			g.changed = true
+			fs.space = append(fs.space, spaceChange{span{at, n}, false})
+			return at, true
+		}
+	}
+	return 0, false
+}
+
+func (fs *FS) groupAt(logical uint64) *group {
+	i := sort.Search(len(fs.groups), func(i int) bool { return fs.groups[i].end() > logical })
+	if i == len(fs.groups) || fs.groups[i].start > logical {
+		return nil
+	}
+	return fs.groups[i]
+}
+
+// free gives a range back. It can be taken again when the transaction has ended.
+func (fs *FS) free(start, n uint64) error {
+	if err := fs.loadSpace(); err != nil {
+		return err
+	}
+	g := fs.groupAt(start)
+	if g == nil || start+n > g.end() || g.used < n {
+		return &image.CorruptError{What: "extent", Pblk: fs.pblk(start), Why: "in no block group"}
+	}
+	g.freed = append(g.freed, span{start, n})
+	g.used -= n
+	g.changed = true
+	fs.space = append(fs.space, spaceChange{span{start, n}, true})
+	return nil
+}
+
+// reuse lets what was freed be taken: the transaction has ended.
+func (fs *FS) reuse() {
+	for _, g := range fs.groups {
+		if len(g.freed) == 0 {
+			continue
+		}
+		all := append(g.free, g.freed...)
+		slices.SortFunc(all, func(a, b span) int { return int(min(max(int64(a.start)-int64(b.start), -1), 1)) })
+		g.free = all[:1]
+		for _, s := range all[1:] {
+			if last := &g.free[len(g.free)-1]; last.end() == s.start {
+				last.len += s.len
+			} else {
+				g.free = append(g.free, s)
+			}
+		}
+		g.free = slices.Clone(g.free)
+		for _, s := range fs.shadows(g.start) {
+			g.free = cutSpan(g.free, s)
+		}
+		g.freed = nil
+	}
+}
+
+// keepFree is room that plans leave for tree blocks, which are copied before the
+// old ones can be used again.
+const keepFree = 8 << 20
+
+// room is what can still be put into the filesystem, in bytes: what groups of
+// data have free, and what no chunk has taken.
+func (fs *FS) room() int64 {
+	if !fs.write || fs.loadSpace() != nil {
+		return int64(fs.sb.u64(offTotalBytes)) - int64(fs.sb.u64(offBytesUsed))
+	}
+	var n int64
+	for _, g := range fs.groups {
+		if g.kind&groupData == 0 {
+			continue
+		}
+		for _, f := range g.free {
+			n += int64(f.len)
+		}
+	}
+	dev := fs.sb.devItem()
+	n += (int64(le.Uint64(dev[offDevTotal:])) - int64(le.Uint64(dev[offDevUsed:]))) / 2
+	return max(0, n-keepFree)
+}

@@ -1,0 +1,128 @@
+package btrfs
+
+import (
+	"fmt"
+
+	"fsenc/internal/image"
+)
+
+// inlineExtent makes the item of data inside of an extent item.
+func (fs *FS) inlineExtent(data []byte, enc byte) []byte {
+	b := make([]byte, extInlineData, extInlineData+len(data))
+	le.PutUint64(b[offExtGen:], fs.gen)
+	le.PutUint64(b[offExtRAM:], uint64(len(data)))
+	b[offExtEncryption] = enc
+	b[offExtKind] = extInline
+	return append(b, data...)
+}
+
+// SetLink replaces what a symlink stores. Its item never has the mark of
+// encrypted contents.
+func (fs *FS) SetLink(ino image.Ino, target []byte, _ bool) error {
+	t, obj, r, err := fs.look(ino)
+	if err != nil {
+		return err
+	}
+	if r.fileType() != image.TypeSymlink || len(target) > fs.ss || len(target)+extInlineData > fs.maxItem() {
+		return fmt.Errorf("%w: a target of %d bytes for inode %d", image.ErrUnsupported, len(target), ino)
+	}
+	if err := fs.replace(t, key{obj, keyExtentData, 0}, fs.inlineExtent(target, 0)); err != nil {
+		return err
+	}
+	return fs.editInode(t, obj, func(r rawInode) {
+		r.set64(offInoSize, uint64(len(target)))
+		r.set64(offInoBytes, uint64(len(target)))
+	})
+}
+
+// CostLink returns an upper bound of the bytes that SetLink allocates.
+func (fs *FS) CostLink(_ image.Ino, size int, _ bool) (int64, error) { return int64(2 * size), nil }
+
+// Uninline moves the contents of an inline file to an extent of their own.
+func (fs *FS) Uninline(ino image.Ino) error {
+	t, obj, r, err := fs.look(ino)
+	if err != nil {
+		return err
+	}
+	e, err := fs.inlineItem(t, obj)
+	if err != nil {
+		return err
+	}
+	data, err := fs.inlineData(t, obj, &e)
+	if err != nil {
+		return err
+	}
+	if size := r.u64(offInoSize); uint64(len(data)) > size {
+		data = data[:size]
+	}
+	if len(data) == 0 || len(data) > fs.ss {
+		return fs.itemError(t, key{obj, keyExtentData, 0}, "%d bytes of inline data", len(data))
+	}
+	if err := fs.remove(t, key{obj, keyExtentData, 0}); err != nil {
+		return err
+	}
+	p := make([]byte, fs.ss)
+	copy(p, data)
+	if err := fs.addExtent(t, obj, 0, p, !r.flag(inoNoSum)); err != nil {
+		return err
+	}
+	return fs.editInode(t, obj, func(r rawInode) { r.set64(offInoBytes, uint64(fs.ss)) })
+}
+
+// addExtent gives a file new data, whole sectors, at an offset that is a hole.
+func (fs *FS) addExtent(t *tree, obj, off uint64, p []byte, sums bool) error {
+	n := uint64(len(p))
+	at, err := fs.alloc(groupData, n)
+	if err != nil {
+		return err
+	}
+	if err := fs.writeLogical(p, at); err != nil {
+		return err
+	}
+	if sums {
+		if err := fs.addSums(at, p); err != nil {
+			return err
+		}
+	}
+	b := make([]byte, extentSize)
+	le.PutUint64(b[offExtGen:], fs.gen)
+	le.PutUint64(b[offExtRAM:], n)
+	b[offExtKind] = extRegular
+	le.PutUint64(b[offExtDisk:], at)
+	le.PutUint64(b[offExtDiskLen:], n)
+	le.PutUint64(b[offExtLen:], n)
+	if err := fs.insert(t, key{obj, keyExtentData, off}, b); err != nil {
+		return err
+	}
+	e := fileExtent{off: off, disk: at, diskLen: n}
+	fs.addRef(dataID(&e), dataRef(t.id, obj, &e), 1)
+	return nil
+}
+
+// CostUninline returns the bytes that Uninline allocates.
+func (fs *FS) CostUninline(image.Ino) (int64, error) { return int64(fs.ss), nil }
+
+// FitsInline implements image.InlineEncrypter.
+func (fs *FS) FitsInline(_ image.Ino, size, _ int) (bool, error) {
+	return size > 0 && size < fs.ss && size+extInlineData <= fs.maxItem(), nil
+}
+
+// SetInline implements image.InlineEncrypter. Of an encrypted inode the item is
+// marked encrypted, too.
+func (fs *FS) SetInline(ino image.Ino, data []byte) error {
+	t, obj, r, err := fs.look(ino)
+	if err != nil {
+		return err
+	}
+	if len(data) > fs.ss || len(data)+extInlineData > fs.maxItem() {
+		return fmt.Errorf("%w: %d bytes inside of the item of inode %d", image.ErrUnsupported, len(data), ino)
+	}
+	enc := byte(0)
+	if r.flag(inoEncrypt) {
+		enc = 1
+	}
+	if err := fs.replace(t, key{obj, keyExtentData, 0}, fs.inlineExtent(data, enc)); err != nil {
+		return err
+	}
+	return fs.editInode(t, obj, func(r rawInode) { r.set64(offInoBytes, uint64(len(data))) })
+}
