@@ -159,17 +159,22 @@ func (c *Conversion) stepFileByExtent(d Direction, it item, from, to form) error
 		}
 		from = nil
 	}
-	old := d == Back
-	if err := c.convertStrays(it.ino, from, to, old); err != nil {
+	return c.encryptExtents(it.ino, from, to, d == Back)
+}
+
+// encryptExtents converts the extents of a file that the plan does not name, and
+// gives inode and extents their marks and contexts.
+func (c *Conversion) encryptExtents(ino image.Ino, from, to form, old bool) error {
+	if err := c.convertStrays(ino, from, to, old); err != nil {
 		return err
 	}
-	if err := c.setForm(it.ino, to); err != nil {
+	if err := c.setForm(ino, to); err != nil {
 		return err
 	}
 	if to == nil {
-		return c.extents.SetExtents(it.ino, nil)
+		return c.extents.SetExtents(ino, nil)
 	}
-	return c.extents.SetExtents(it.ino, func(start image.Pblk) []byte {
+	return c.extents.SetExtents(ino, func(start image.Pblk) []byte {
 		return extentContext(*c.extentForm(start, to, old)).Bytes()
 	})
 }

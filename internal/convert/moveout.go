@@ -2,6 +2,7 @@ package convert
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 
 	"fsenc/internal/crypt"
@@ -70,7 +71,11 @@ func MoveOut(ctx context.Context, home store.Store, files []image.Ino, keys *cry
 func moveOut(files []image.Ino, keys *crypt.Keyring) func(image.FS) error {
 	return func(fs image.FS) error {
 		sb := fs.Super()
-		c := &Conversion{fs: fs, sb: sb, keys: keys, vol: crypt.Volume{UUID: sb.UUID, BlockSize: sb.BlockSize}}
+		c := &Conversion{fs: fs, sb: sb, keys: keys, vol: crypt.Volume{UUID: sb.UUID, BlockSize: sb.BlockSize}, plan: &Plan{}}
+		c.extents, _ = fs.(image.ByExtent)
+		if _, err := rand.Read(c.nonces.seed[:]); err != nil {
+			return err
+		}
 		for _, ino := range files {
 			if err := c.moveOut(ino); err != nil {
 				return fmt.Errorf("inode %d: %w", ino, err)
@@ -101,6 +106,9 @@ func (c *Conversion) moveOut(ino image.Ino) error {
 	}
 	if err := c.fs.Uninline(ino); err != nil {
 		return err
+	}
+	if c.extents != nil {
+		return c.encryptExtents(ino, nil, f, false)
 	}
 	return c.encryptBlocks(a, f)
 }

@@ -9,6 +9,7 @@ import (
 	"math"
 
 	"fsenc/internal/crypt"
+	"fsenc/internal/crypt/policy"
 	"fsenc/internal/image"
 	"fsenc/internal/tree"
 )
@@ -115,13 +116,24 @@ func (x *examiner) file(s *subject) error {
 		return nil
 	}
 	v := view{fs: x.fs, extents: extents, block: x.block}
-	if s.attr.Encrypted {
+	if _, byExtent := x.fs.(image.ByExtent); s.attr.Encrypted && byExtent {
+		v.own = func(context string) (*crypt.Contents, error) { return extentCipher(s, context, x.vol) }
+	} else if s.attr.Encrypted {
 		if v.cipher, err = s.key.Contents(*s.context, uint64(s.attr.Ino), x.vol); err != nil {
 			return x.unreadable(s, "key-unusable", err)
 		}
 		defer v.cipher.Close()
 	}
 	return x.contents(s, &v)
+}
+
+// extentCipher prepares the cipher of an extent with a context of its own.
+func extentCipher(s *subject, context string, vol crypt.Volume) (*crypt.Contents, error) {
+	e, err := policy.ParseExtentContext([]byte(context))
+	if err != nil {
+		return nil, err
+	}
+	return s.key.Extent(*s.context, e, vol)
 }
 
 func (x *examiner) contents(s *subject, v *view) error {
@@ -222,8 +234,25 @@ func (x *examiner) verity(s *subject, v *view) error {
 type view struct {
 	fs      image.FS
 	extents []image.Extent
-	cipher  *crypt.Contents // nil if the file is not encrypted
+	cipher  *crypt.Contents // nil if the file is not encrypted, or extents have keys of their own
+	own     func(context string) (*crypt.Contents, error)
 	block   []byte
+}
+
+// decrypt turns the block at hand into plaintext.
+func (v *view) decrypt(e image.Extent, unit uint64) error {
+	c := v.cipher
+	if v.own != nil && !e.Plain {
+		var err error
+		if c, err = v.own(e.Context); err != nil {
+			return err
+		}
+		defer c.Close()
+	}
+	if c != nil && !e.Plain {
+		c.DecryptBlocks(v.block, v.block, unit)
+	}
+	return nil
 }
 
 // end is the first block number behind the mapping.
@@ -239,16 +268,13 @@ func (v *view) end() image.Lblk {
 // call.
 func (v *view) read(l image.Lblk) ([]byte, error) {
 	for _, e := range v.extents {
-		if l < e.Lblk || l-e.Lblk >= image.Lblk(e.Len) || e.Unwritten {
+		if l < e.Lblk || l-e.Lblk >= image.Lblk(e.Len) || e.Unwritten || e.Packed != nil {
 			continue
 		}
 		if err := v.fs.ReadBlocks(v.block, e.Pblk+image.Pblk(l-e.Lblk)); err != nil {
 			return nil, err
 		}
-		if v.cipher != nil {
-			v.cipher.DecryptBlocks(v.block, v.block, uint64(l))
-		}
-		return v.block, nil
+		return v.block, v.decrypt(e, uint64(int64(l)+e.Shift))
 	}
 	return nil, nil
 }
