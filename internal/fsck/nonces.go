@@ -39,9 +39,9 @@ type reuse struct{ ino, first image.Ino }
 // in ascending order. It sorts with several workers, and empties n.
 func (n *nonces) reused(workers int) []reuse {
 	var all []reuse
-	find := func(_, i int) []reuse { return reusedIn(n[i]) }
+	find := func(_ int, i uint64) []reuse { return reusedIn(n[i]) }
 	// Collecting has no errors.
-	_ = inOrder(workers, len(n), find, func(r []reuse) error {
+	_ = inOrder(workers, upTo(uint64(len(n))), find, func(r []reuse) error {
 		all = append(all, r...)
 		return nil
 	})
