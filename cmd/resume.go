@@ -128,6 +128,12 @@ var errNothingUnfinished = errors.New("no unfinished conversion")
 // explainLog says what to do about a log that cannot be used.
 func (a *app) explainLog(err error, log string) error {
 	switch {
+	case errors.Is(err, txn.ErrImageOlder):
+		return &hinted{err, "put back the image as the conversion left it last: what was done since this copy was made is in neither. " +
+			"Or put back the journal of the same moment, or image and no journal from before the conversion"}
+	case errors.Is(err, txn.ErrLogOlder):
+		return &hinted{err, "put back the journal as the conversion left it last, " + log + ". " +
+			"Or put back image and journal of the same moment, or the image from before the conversion"}
 	case errors.Is(err, txn.ErrLogForeign):
 		return &hinted{err, "check that " + log + " and the image belong together, and that neither was replaced by an older copy"}
 	case errors.Is(err, txn.ErrNotLog):
