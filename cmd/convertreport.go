@@ -3,6 +3,7 @@ package cmd
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"fsenc/internal/convert"
 	"fsenc/internal/crypt/policy"
@@ -67,11 +68,11 @@ func (v *conversion) text(state string) error {
 	case "nothing to do":
 		_, err = fmt.Fprintf(v.app.out, "nothing to do: %s as wanted already\n", plural(t.Skipped, "inode"))
 	case "begun":
-		_, err = fmt.Fprintf(v.app.out, "begun, nothing converted: fsenc resume %s goes on\n", operand(v.path))
+		_, err = fmt.Fprintf(v.app.out, "begun, nothing converted: fsenc resume %s goes on\n", v.app.operand())
 	default:
 		verified := "read back from the image, every name decodes and every inode has its new form"
 		if state != "done" {
-			verified = "no: fsenc fsck " + operand(v.path) + " does it"
+			verified = "no: fsenc fsck " + v.app.operand() + " does it"
 		}
 		_, err = fmt.Fprintf(v.app.out, "%s %s, %s, %s, %s of contents\nverified: %s\n", verb,
 			plural(t.Files, "file"), plural(t.Dirs, "directory"), plural(t.Links, "symlink"), iec(t.Bytes), verified)
@@ -86,15 +87,21 @@ func (v *conversion) howToTest() error {
 	if v.o.copyTo != "" {
 		img = operand(v.o.copyTo)
 	}
+	// What finds the filesystem inside of a disk: e2fsck takes it with the name.
+	dev, loop := img, "loop"
+	if v.section.off != 0 || v.section.size != v.file.Size() {
+		dev = fmt.Sprintf("'%s?offset=%d'", strings.Trim(img, "'"), v.section.off)
+		loop = fmt.Sprintf("loop,offset=%d,sizelimit=%d", v.section.off, v.section.size)
+	}
 	if v.plan.Op == convert.Decrypt {
-		_, err := fmt.Fprintf(v.app.out, "test it: e2fsck -fn %[1]s && mount -o loop,ro %[1]s /mnt\n", img)
+		_, err := fmt.Fprintf(v.app.out, "test it: e2fsck -fn %s && mount -o %s,ro %s /mnt\n", dev, loop, img)
 		return err
 	}
 	unlock := "fscryptctl add_key /mnt < KEYFILE"
 	if !v.k.raw() {
 		unlock = "fscrypt unlock /mnt" + operand(v.plan.Tops[0].Path)
 	}
-	_, err := fmt.Fprintf(v.app.out, "test it: e2fsck -fn %[1]s && mount -o loop %[1]s /mnt && %[2]s\n", img, unlock)
+	_, err := fmt.Fprintf(v.app.out, "test it: e2fsck -fn %s && mount -o %s %s /mnt && %s\n", dev, loop, img, unlock)
 	return err
 }
 
@@ -124,7 +131,7 @@ func (v *conversion) describe(write func([]byte) (int, error)) error {
 		return tab.flush()
 	}
 	tab.row("journal:", fmt.Sprintf("%s, %s, contents by %s", v.log, v.journalSize(), v.plan.Method()))
-	tab.row("undo:", "possible until it is finished: fsenc undo "+operand(v.path))
+	tab.row("undo:", "possible until it is finished: fsenc undo "+v.app.operand())
 	if v.plan.Op == convert.Decrypt {
 		tab.row("note:", "the journal holds plaintext while this runs; it is overwritten in the end")
 	}

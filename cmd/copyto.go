@@ -35,7 +35,7 @@ func (a *app) openCopy(path, to string, o probe.Options) (*opened, error) {
 		return nil, err
 	}
 	img.copy = &copyTarget{path: to, file: part, derived: store.NewDerived(img.file, part)}
-	if img.home, err = a.window(img.copy.derived); err == nil {
+	if err = a.window(img, img.copy.derived); err == nil {
 		img.fs, err = a.probe(img, o)
 	}
 	if err != nil {

@@ -118,12 +118,15 @@ func (a *app) noLog(img *opened, log string) error {
 	}
 	return &hinted{
 		fmt.Errorf("%w: its journal %s is not there", image.ErrUnfinished, log),
-		"bring the journal back, or say with --journal where it is: without it the conversion can be neither finished nor undone",
+		"bring the journal back, or say with --journal where it is: without it the conversion can be neither finished nor undone. " + lostLog,
 	}
 }
 
 // errNothingUnfinished: resume and undo have nothing to do.
 var errNothingUnfinished = errors.New("no unfinished conversion")
+
+// lostLog is what is left to do without a log.
+const lostLog = "If it is lost, put back the image from before the conversion, and see with fsenc extract IMAGE --force=unfinished what can still be read"
 
 // explainLog says what to do about a log that cannot be used.
 func (a *app) explainLog(err error, log string) error {
@@ -141,7 +144,7 @@ func (a *app) explainLog(err error, log string) error {
 	case errors.Is(err, txn.ErrLogVersion):
 		return &hinted{err, "use the fsenc that began the conversion, or a newer one"}
 	case errors.Is(err, txn.ErrLogDamaged):
-		return &hinted{err, "restore " + log + " from where it was undamaged; the image is marked and stays as it is"}
+		return &hinted{err, "put back " + log + " from an undamaged copy of the same moment: the image is marked and stays as it is. " + lostLog}
 	}
 	return err
 }
