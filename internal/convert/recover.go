@@ -62,7 +62,7 @@ func Open(home, log store.Store) (*Interrupted, Outcome, error) {
 	}
 	fs, err := probe.Open(tx, probe.Options{Write: true, AllowUnfinished: true})
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, unfinished(err)
 	}
 	return &Interrupted{tx, fs, p, pos}, Ready, nil
 }
