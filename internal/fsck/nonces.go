@@ -20,7 +20,10 @@ func newNonceOf(n policy.Nonce, ino image.Ino) nonceOf {
 }
 
 func (n nonceOf) compare(o nonceOf) int {
-	return cmp.Or(cmp.Compare(n.high, o.high), cmp.Compare(n.low, o.low), cmp.Compare(n.ino, o.ino))
+	if n.high != o.high { // nearly always
+		return cmp.Compare(n.high, o.high)
+	}
+	return cmp.Or(cmp.Compare(n.low, o.low), cmp.Compare(n.ino, o.ino))
 }
 
 // nonces holds all nonces of an image by their first byte: they are random.
