@@ -13,7 +13,7 @@ RACE = ./cmd/... ./internal/audit/... ./internal/convert/... ./internal/crypt ./
 	./internal/secret/... ./internal/store/... ./internal/tree/... ./internal/txn/...
 
 # Cutting the power at every write takes long, and has a target of its own.
-CRASH = PowerLoss|ErrorsOfTheHost
+CRASH = PowerLoss|ErrorsOfTheHost|OlderCopies$$
 
 # The packages with assembly.
 ASSEMBLY = ./internal/crypt/...
