@@ -183,13 +183,15 @@ const sectorSize = 512
 
 // operand is the image as a user would name it, with the flags that tell where
 // in it the filesystem is.
-func (a *app) operand() string {
-	s := operand(a.image)
+func (a *app) operand() string { return operand(a.image) + a.windowFlags() }
+
+func (a *app) windowFlags() string {
 	if a.flags.partition != "" {
-		return s + " --partition " + operand(a.flags.partition)
+		return " --partition " + operand(a.flags.partition)
 	}
+	s := ""
 	if a.flags.offset != 0 {
-		s += fmt.Sprintf(" --offset %d", a.flags.offset)
+		s = fmt.Sprintf(" --offset %d", a.flags.offset)
 	}
 	if a.flags.size != 0 {
 		s += fmt.Sprintf(" --size %d", a.flags.size)

@@ -3,7 +3,6 @@ package cmd
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"fsenc/internal/convert"
 	"fsenc/internal/crypt/policy"
@@ -23,6 +22,7 @@ type jsonConversion struct {
 	Others    uint64       `json:"others"`
 	Skipped   uint64       `json:"skipped"`
 	Names     uint64       `json:"names"`
+	Inline    uint64       `json:"inline"`
 	Bytes     int64        `json:"bytes"`
 	NeedBytes int64        `json:"need_bytes"`
 	FreeBytes int64        `json:"free_bytes"`
@@ -38,7 +38,7 @@ func (v *conversion) result(state string) error {
 	}
 	r := jsonConversion{
 		header: headerOf(v.command), Image: v.path, Files: t.Files, Dirs: t.Dirs, Symlinks: t.Links,
-		Others: t.Others, Skipped: t.Skipped, Names: t.Names, Bytes: t.Bytes, NeedBytes: t.NeedBytes,
+		Others: t.Others, Skipped: t.Skipped, Names: t.Names, Inline: t.Inline, Bytes: t.Bytes, NeedBytes: t.NeedBytes,
 		FreeBytes: t.FreeBytes, Journal: v.log, State: state, Verified: state == "done",
 		Policies: []jsonPolicy{}, Paths: []jsonPath{},
 	}
@@ -81,41 +81,23 @@ func (v *conversion) text(state string) error {
 	return err
 }
 
-// howToTest names the commands that let a real kernel judge.
-func (v *conversion) howToTest() error {
-	img := operand(v.path)
-	if v.o.copyTo != "" {
-		img = operand(v.o.copyTo)
-	}
-	// What finds the filesystem inside of a disk: e2fsck takes it with the name.
-	dev, loop := img, "loop"
-	if v.section.off != 0 || v.section.size != v.file.Size() {
-		dev = fmt.Sprintf("'%s?offset=%d'", strings.Trim(img, "'"), v.section.off)
-		loop = fmt.Sprintf("loop,offset=%d,sizelimit=%d", v.section.off, v.section.size)
-	}
-	if v.plan.Op == convert.Decrypt {
-		_, err := fmt.Fprintf(v.app.out, "test it: e2fsck -fn %s && mount -o %s,ro %s /mnt\n", dev, loop, img)
-		return err
-	}
-	unlock := "fscryptctl add_key /mnt < KEYFILE"
-	if !v.k.raw() {
-		unlock = "fscrypt unlock /mnt" + operand(v.plan.Tops[0].Path)
-	}
-	_, err := fmt.Fprintf(v.app.out, "test it: e2fsck -fn %s && mount -o %s %s /mnt && %s\n", dev, loop, img, unlock)
-	return err
-}
-
 // describe prints what is going to be done.
 func (v *conversion) describe(write func([]byte) (int, error)) error {
 	t, sb := v.plan.Totals, v.fs.Super()
 	tab := newTable(writerFunc(write))
 	tab.row("image:", v.path)
 	tab.row("filesystem:", sb.Kind+", "+uuid(sb.UUID))
+	if sb.Layout != "" {
+		tab.row("layout:", sb.Layout)
+	}
 	for _, top := range v.plan.Tops {
 		tab.row(v.plan.Op.String()+":", top.Path)
 	}
 	tab.row("contains:", fmt.Sprintf("%s, %s, %s, %s", plural(t.Files, "file"), plural(t.Dirs, "directory"),
 		plural(t.Links, "symlink"), iec(t.Bytes)))
+	if t.Inline > 0 {
+		tab.row("inside of inodes:", plural(t.Inline, "file")+", "+sb.Inline)
+	}
 	if t.Skipped > 0 {
 		tab.row("left alone:", plural(t.Skipped, "inode")+", as wanted already")
 	}

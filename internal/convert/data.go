@@ -48,44 +48,16 @@ func (c *Conversion) stepFile(d Direction, b *batch, it item, from, to form) (bo
 	}
 	switching := c.pos.isNew == (d == Back) // else the inode has the form it shall have
 	if a.Inline {
-		err = c.convertInline(a, pick(d, from, to), pick(d, to, from))
-	} else {
-		var done bool
-		if done, err = c.addRuns(d, b, a, pick(d, from, to), pick(d, to, from)); !done {
-			return false, err
+		if !switching {
+			return true, nil
 		}
+		return true, c.convertInline(a, pick(d, from, to), pick(d, to, from))
 	}
-	if err != nil || !switching {
-		return true, err
+	done, err := c.addRuns(d, b, a, pick(d, from, to), pick(d, to, from))
+	if err != nil || !done || !switching {
+		return done, err
 	}
 	return true, c.setForm(it.ino, pick(d, to, from))
-}
-
-// convertInline moves the contents out of the inode into a block. They are
-// small and pass through the staged metadata, where only their final form is
-// left when it is logged.
-func (c *Conversion) convertInline(a image.Attr, from, to form) error {
-	if err := c.fs.Uninline(a.Ino); err != nil {
-		return err
-	}
-	data, err := c.fs.DataExtents(a.Ino)
-	if err != nil {
-		return err
-	}
-	for _, x := range data {
-		buf := make([]byte, x.Len*uint64(c.sb.BlockSize))
-		if err := c.fs.ReadBlocks(buf, x.Pblk); err != nil {
-			return err
-		}
-		r := run{ino: a.Ino, lblk: x.Lblk, inFile: c.inFile(a.Size, x.Lblk, len(buf)), from: from, to: to}
-		if err := c.recodeRun(&r, buf); err != nil {
-			return err
-		}
-		if err := c.fs.WriteBlocks(buf, x.Pblk); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // addRuns cuts the file's blocks beyond the boundary into runs until the batch

@@ -14,7 +14,11 @@ import (
 // keys, whole or not at all: after a crash Open brings the image to the old
 // or the new state. The caller removes the log afterwards.
 func Edit(home, log store.Store, change func(image.FS) error) error {
-	tx, fs, err := begin(home, log, txn.Header{Kind: kindEdit}, nil)
+	return editWith(home, log, txn.Header{Kind: kindEdit}, change)
+}
+
+func editWith(home, log store.Store, h txn.Header, change func(image.FS) error) error {
+	tx, fs, err := begin(home, log, h, nil)
 	if err != nil {
 		return err
 	}

@@ -154,7 +154,7 @@ func (c *Conversion) stepFileByExtent(d Direction, it item, from, to form) error
 		return err
 	}
 	if a.Inline {
-		if err := c.fs.Uninline(it.ino); err != nil {
+		if done, err := c.convertWithin(a, from, to); done || err != nil {
 			return err
 		}
 		from = nil
@@ -255,7 +255,7 @@ const maxExtentBlocks = 1 << 24
 func (s *scanner) addExtents(a image.Attr, by image.ByExtent, p *place, index uint8) error {
 	err := by.DiskExtents(a.Ino, func(e image.DiskExtent) error {
 		switch {
-		case e.Unwritten || s.known[e.Start]:
+		case e.Unwritten || s.known[e.Start] != nil:
 			return nil
 		case s.plan.Op != Encrypt && e.Context == "":
 			if s.target != nil {
@@ -267,7 +267,7 @@ func (s *scanner) addExtents(a image.Attr, by image.ByExtent, p *place, index ui
 			return &image.CorruptError{What: "extent", Ino: a.Ino, Pblk: e.Start,
 				Why: fmt.Sprintf("%d blocks, of which some belong to another extent of the tree", e.Len)}
 		}
-		s.known[e.Start] = true
+		s.known[e.Start] = p
 		s.plan.extents = append(s.plan.extents, diskItem{at: e.Start, len: uint32(e.Len), policy: index, ino: a.Ino})
 		s.plan.Totals.Bytes += int64(e.Len) * int64(s.sb.BlockSize)
 		return nil

@@ -6,6 +6,7 @@ import (
 	"fsenc/internal/casefold"
 	"fsenc/internal/crypt"
 	"fsenc/internal/crypt/policy"
+	"fsenc/internal/feature"
 	"fsenc/internal/image"
 )
 
@@ -101,7 +102,7 @@ func (c *Conversion) convertDir(ino image.Ino, from, to form) error {
 	}
 	var entries []image.Dirent
 	err = c.fs.ReadDir(ino, func(e image.Dirent) error {
-		e, err := recode(e, dec, enc, a.Casefold)
+		e, err := c.recodeName(e, dec, enc, a.Casefold)
 		entries = append(entries, e)
 		return err
 	})
@@ -111,9 +112,9 @@ func (c *Conversion) convertDir(ino image.Ino, from, to form) error {
 	return c.fs.SetDir(ino, entries, to != nil)
 }
 
-// recode gives an entry its name in another form, and the hash that a
+// recodeName gives an entry its name in another form, and the hash that a
 // casefolded directory stores with an encrypted name.
-func recode(e image.Dirent, dec, enc *crypt.Names, casefolded bool) (image.Dirent, error) {
+func (c *Conversion) recodeName(e image.Dirent, dec, enc *crypt.Names, casefolded bool) (image.Dirent, error) {
 	plain := e.Name
 	var err error
 	if dec != nil {
@@ -134,7 +135,8 @@ func recode(e image.Dirent, dec, enc *crypt.Names, casefolded bool) (image.Diren
 		if !ok {
 			folded = plain
 		}
-		out.Hash, out.MinorHash, _ = enc.DirHash(folded)
+		hash, minor, raw := enc.DirHash(folded)
+		out.Hash, out.MinorHash = feature.StoredHash(c.sb, hash, minor, raw)
 	}
 	return out, nil
 }

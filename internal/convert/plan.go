@@ -64,6 +64,9 @@ type Plan struct {
 
 	Totals Totals
 
+	// Shared is what has to be unshared before the conversion can begin.
+	Shared []SharedExtent
+
 	// keyIDs are the identifiers of the keys of AllPolicies, which v1 policies
 	// do not have.
 	keyIDs []policy.Identifier
@@ -87,9 +90,11 @@ type Totals struct {
 	Files, Dirs, Links, Others uint64
 	Bytes                      int64 // of contents to be rewritten
 	Names                      uint64
+	Inline                     uint64 // files whose contents stay inside of the inode
 	Skipped                    uint64 // already as wanted
 	NeedBytes                  int64  // upper bound of what will be allocated
 	FreeBytes                  int64
+	SharedBytes                int64 // that unsharing will copy
 }
 
 // AllPolicies are those whose keys the conversion needs.
@@ -183,6 +188,7 @@ func (r Refusal) String() string {
 type RefusedError struct {
 	Refusals []Refusal // the first maxRefusals
 	Total    int
+	Shared   bool // extents are among it that others refer to
 }
 
 // maxRefusals bounds the list that a plan keeps.

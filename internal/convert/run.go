@@ -85,6 +85,9 @@ func Begin(home, log store.Store, p *Plan, keys *crypt.Keyring) (*Conversion, er
 // the user was asked, somebody may have mounted it, and what is an inode of the
 // tree in the plan may be another file now.
 func (p *Plan) checkFresh(home store.Store) error {
+	if len(p.Shared) > 0 {
+		return fmt.Errorf("%w: %d extents are shared with others: Unshare comes first", ErrRefused, len(p.Shared))
+	}
 	fs, err := probe.Open(home, probe.Options{Write: true})
 	if err == nil && !reflect.DeepEqual(fs.Super(), p.super) {
 		err = fmt.Errorf("%w: it was written to after the conversion had been planned", image.ErrInUse)

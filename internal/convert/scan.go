@@ -28,6 +28,8 @@ type Options struct {
 	Metadata []image.Ino
 	// OutsideLinks accepts files that also have a name outside of the tree.
 	OutsideLinks bool
+	// Shared says what becomes of extents that others refer to as well.
+	Shared Shared
 }
 
 // PlanEncrypt reads the trees at tops and plans to encrypt them with pol. It
@@ -98,9 +100,9 @@ type scanner struct {
 	refused RefusedError
 	dirs    map[image.Ino]bool
 	linked  map[image.Ino]*linkCount
-	claimed claims              // contents, where there are no owners
-	owners  *owners             // nil if the filesystem does not tell
-	known   map[image.Pblk]bool // extents with contexts of their own that were met
+	claimed claims                // contents, where there are no owners
+	owners  *owners               // nil if the filesystem does not tell
+	known   map[image.Pblk]*place // extents with contexts of their own, and a file that has each
 
 	files  []placed
 	links  []item
@@ -128,7 +130,7 @@ func newScanner(ctx context.Context, fs image.FS, p *Plan, o Options) *scanner {
 		dirs:    make(map[image.Ino]bool),
 		linked:  make(map[image.Ino]*linkCount),
 		claimed: make(claims),
-		known:   make(map[image.Pblk]bool),
+		known:   make(map[image.Pblk]*place),
 	}
 	if o, ok := fs.(image.Owning); ok {
 		s.owners = &owners{o, make(claims), make(claims), make(claims)}
@@ -148,6 +150,10 @@ func (s *scanner) finish() (*Plan, error) {
 	if err := s.checkLinks(); err != nil {
 		return nil, err
 	}
+	slices.SortFunc(s.plan.extents, func(a, b diskItem) int { return cmp.Compare(a.at, b.at) })
+	if err := s.checkShared(); err != nil {
+		return nil, fmt.Errorf("look for who shares extents: %w", err)
+	}
 	if s.refused.Total > 0 {
 		return nil, &s.refused
 	}
@@ -161,7 +167,6 @@ func (s *scanner) finish() (*Plan, error) {
 		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.ino, b.ino))
 	})
 	p := s.plan
-	slices.SortFunc(p.extents, func(a, b diskItem) int { return cmp.Compare(a.at, b.at) })
 	p.items = make([]item, 0, len(s.files)+len(s.links)+len(s.folded))
 	for _, f := range s.files {
 		p.items = append(p.items, f.item)

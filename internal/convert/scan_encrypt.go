@@ -24,7 +24,7 @@ func (s *scanner) encryptTop(t Top) error {
 	switch {
 	case a.Type != image.TypeDirectory:
 		return image.ErrNotDir
-	case t.Ino == s.fs.Root():
+	case t.Ino == s.fs.Root() && !s.sb.RootPolicy:
 		s.refuse(top, t.Ino, "", "the root directory cannot be encrypted")
 		return nil
 	case t.Ino == lostFound:
@@ -144,11 +144,9 @@ func (s *scanner) encryptLeaf(a image.Attr, p *place) error {
 		return s.encryptLink(a, p)
 	}
 	if a.Inline {
-		n, err := s.fs.CostUninline(a.Ino)
-		if err := s.cost(p, a.Ino, n, err); err != nil {
+		if err := s.inlined(a, p, s.plan.Policies[0]); err != nil {
 			return err
 		}
-		s.plan.Totals.Bytes += int64(s.sb.BlockSize)
 	}
 	return s.mapped(a, p, 0)
 }

@@ -28,7 +28,7 @@ func (s *scanner) encryptedTop(t Top) error {
 		return nil
 	}
 	top := &place{name: t.Path}
-	if s.target != nil && a.Ino == s.fs.Root() {
+	if s.target != nil && a.Ino == s.fs.Root() && !s.sb.RootPolicy {
 		s.refuse(top, t.Ino, "", "the root directory cannot have a policy")
 		return nil
 	}
@@ -178,9 +178,14 @@ func (s *scanner) encryptedLeaf(a image.Attr, want policy.Policy, p *place, inde
 		return err
 	}
 	if a.Type == image.TypeRegular {
-		if a.Inline {
+		if a.Inline && s.sb.Inline == "" {
 			s.refuse(p, a.Ino, "", "an encrypted file with inline data: run fsenc fsck")
 			return nil
+		}
+		if a.Inline && s.target != nil {
+			if err := s.inlined(a, p, *s.target); err != nil {
+				return err
+			}
 		}
 		return s.mapped(a, p, index)
 	}

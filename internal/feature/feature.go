@@ -53,10 +53,22 @@ func Require(s image.Super, p policy.Policy) error {
 
 // Settable lists the features that setup can set on a kind of filesystem.
 func Settable(kind string) []string {
-	if kind == "ext4" {
-		return []string{Encrypt, StableInodes}
+	switch kind {
+	case "ext4":
+		return []string{Encrypt, StableInodes, EncryptedInlineData}
+	case "f2fs":
+		return []string{Encrypt, EncryptedInlineData}
 	}
 	return nil
+}
+
+// StoredHash turns the hash of a name in a casefolded directory, in the three
+// forms that crypt gives, into the two numbers that the filesystem keeps.
+func StoredHash(s image.Super, hash, minor uint32, raw uint64) (uint32, uint32) {
+	if s.LowHash {
+		return uint32(raw), 0
+	}
+	return hash, minor
 }
 
 // Check tells whether the named features can be set on the filesystem.
@@ -66,13 +78,39 @@ func Check(s image.Super, names []string) error {
 			return fmt.Errorf("%w: feature %q cannot be set on %s", image.ErrUnsupported, n, s.Kind)
 		}
 	}
+	if !slices.Contains(names, EncryptedInlineData) {
+		return nil
+	}
+	if !s.Encrypt && !slices.Contains(names, Encrypt) {
+		return fmt.Errorf("%w: %s, which %s needs", ErrNotSetUp, Encrypt, EncryptedInlineData)
+	}
+	if s.Kind == "ext4" && !slices.Contains(s.Features, "inline_data") {
+		return fmt.Errorf("%w: inline_data, which %s needs: it is chosen when the filesystem is made", ErrNotSetUp, EncryptedInlineData)
+	}
 	return nil
+}
+
+// KeepsInline tells whether contents inside of an inode may be encrypted with p
+// where they are. On f2fs a mount option decides who encrypts, and only the
+// policies with inode numbers in the IV are read whichever it is.
+func KeepsInline(s image.Super, p policy.Policy) bool {
+	if s.Inline == "" {
+		return false
+	}
+	return s.Kind != "f2fs" || p.Flags&(policy.FlagIVInoLblk64|policy.FlagIVInoLblk32) != 0
+}
+
+// inlineWarnings are what setting EncryptedInlineData means, by filesystem.
+var inlineWarnings = map[string][]string{
+	"ext4": {"encrypted_inline_data is this project's own format: every kernel and e2fsprogs refuse the filesystem while it is set"},
+	"f2fs": {"encrypted_inline_data is a proposal (series v3 of June 2026) that no released kernel has",
+		"kernels that do not know it mount the filesystem all the same, and fail to read just these files"},
 }
 
 // Warnings says what will no longer take the image once the features are set.
 func Warnings(s image.Super, names []string) []string {
 	var w []string
-	if slices.Contains(names, Encrypt) && !s.Encrypt {
+	if slices.Contains(names, Encrypt) && !s.Encrypt && s.Kind == "ext4" {
 		w = append(w, "kernels before 4.1 and boot loaders that do not know the encrypt feature will refuse this filesystem")
 		if s.BlockSize != 4096 {
 			w = append(w, fmt.Sprintf("kernels before 5.5 mount it only where pages have %d bytes", s.BlockSize))
@@ -83,6 +121,9 @@ func Warnings(s image.Super, names []string) []string {
 		if s.BootLoaderHint != "" {
 			w = append(w, "it seems to boot a machine ("+s.BootLoaderHint+"): make sure that the boot loader knows the encrypt feature")
 		}
+	}
+	if slices.Contains(names, EncryptedInlineData) && s.Inline == "" {
+		w = append(w, inlineWarnings[s.Kind]...)
 	}
 	if slices.Contains(names, StableInodes) && !s.StableInodes {
 		w = append(w, "with stable_inodes, tune2fs refuses a new UUID and resize2fs refuses to shrink")

@@ -28,6 +28,8 @@ func (x *examiner) body(s *subject) error {
 		return x.link(s)
 	case s.attr.Type == image.TypeRegular && !s.attr.Inline && !s.attr.Reserved:
 		return x.file(s)
+	case s.attr.Type == image.TypeRegular && s.attr.Inline && s.attr.Encrypted && x.super.Inline != "":
+		return x.inline(s)
 	}
 	return nil
 }

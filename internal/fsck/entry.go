@@ -8,6 +8,7 @@ import (
 	"fsenc/internal/casefold"
 	"fsenc/internal/crypt"
 	"fsenc/internal/crypt/policy"
+	"fsenc/internal/feature"
 	"fsenc/internal/image"
 	"fsenc/internal/tree"
 )
@@ -206,7 +207,8 @@ func (l *lister) cipherName() {
 	if !l.casefold {
 		return
 	}
-	if hash, minor, _ := l.cipher.DirHash(folded(n.Name)); hash != n.Stored.Hash || minor != n.Stored.MinorHash {
+	hash, minor, raw := l.cipher.DirHash(folded(n.Name))
+	if hash, minor = feature.StoredHash(l.super, hash, minor, raw); hash != n.Stored.Hash || minor != n.Stored.MinorHash {
 		l.named("name-hash", rename, "the entry has hash %08x and %08x, its name %08x and %08x: lookups miss it",
 			n.Stored.Hash, n.Stored.MinorHash, hash, minor)
 	}

@@ -185,7 +185,7 @@ func (x *examiner) place(s *subject) {
 		return
 	}
 	switch {
-	case a.Ino == x.fs.Root():
+	case a.Ino == x.fs.Root() && !x.super.RootPolicy:
 		x.report(s, "root-encrypted", "no kernel makes that; its names do not resolve", "the root directory is encrypted")
 	case a.Ino == x.lostFound:
 		x.report(s, "lost-found-encrypted", "decrypt it: the checker needs it to keep what it finds", "lost+found is encrypted")
@@ -210,7 +210,7 @@ func (x *examiner) flags(s *subject) {
 	if !a.Encrypted {
 		return
 	}
-	if a.Inline {
+	if a.Inline && (x.super.Inline == "" || a.Type != image.TypeRegular) {
 		text := "encrypted and inline, which no kernel can read"
 		if a.Type == image.TypeRegular {
 			text = "marked encrypted, but its contents are in the inode, where kernels read and write them in clear"

@@ -85,7 +85,7 @@ type Attr struct {
 	Encrypted bool // the inode is marked encrypted
 	Casefold  bool // names in the directory fold
 	Verity    bool // the file has a Merkle tree
-	Inline    bool // contents lie inside the inode
+	Inline    bool // contents lie inside the inode, where encryption forbids it
 	Reserved  bool // an inode of the filesystem itself, never user data
 }
 
@@ -143,7 +143,8 @@ type Dirent struct {
 
 	// Hash and MinorHash are the two numbers that the kernel puts into the
 	// no-key name of the entry. When a directory that is encrypted and
-	// casefolded is set they are also what is stored with the name.
+	// casefolded is set they are also what is stored with the name, as
+	// Super.LowHash says.
 	Hash, MinorHash uint32
 
 	// Misplaced tells, of an entry that ReadDir lists, that Lookup does not
@@ -161,6 +162,7 @@ type Xattr struct {
 type Super struct {
 	Kind       string // "ext4", "f2fs", "btrfs"
 	Layout     string // version of the layout where it is not the released one
+	Inline     string // format of encrypted contents inside of inodes, "" if the feature is not set
 	UUID       [16]byte
 	Label      string
 	BlockSize  int   // bytes
@@ -176,6 +178,7 @@ type Super struct {
 	Encrypt        bool // the feature that encryption needs is set
 	StableInodes   bool // inode numbers never change
 	Casefold       bool
+	LowHash        bool // the hash of a casefolded name is its low 32 bits alone
 	RootPolicy     bool // the root directory can have a policy
 	MaxFileBits    int  // position of the highest bit of s_maxbytes-1
 	SubBlockUnits  bool
@@ -257,7 +260,8 @@ type FS interface {
 	// the tree of a verity file, or what a crash left and nothing reads.
 	DataExtents(Ino) ([]Extent, error)
 
-	// Inline returns the contents of a file that keeps them in the inode.
+	// Inline returns the contents of a file that keeps them in the inode; of an
+	// encrypted one, with Super.Inline, the ciphertext: whole cipher blocks.
 	Inline(Ino) ([]byte, error)
 
 	// Xattrs returns all extended attributes but the encryption context.
@@ -335,6 +339,19 @@ type FS interface {
 
 	// Flush stages whatever is cached.
 	Flush() error
+}
+
+// InlineEncrypter is what a filesystem has beside FS that can keep encrypted
+// contents inside of inodes.
+type InlineEncrypter interface {
+	// FitsInline reports whether stored bytes, whole cipher blocks, have room
+	// in a regular file that is inline, beside a context of contextSize bytes.
+	// It does not ask for the feature.
+	FitsInline(ino Ino, stored, contextSize int) (bool, error)
+
+	// SetInline replaces what an inline file stores, zeros behind it. The size
+	// of the file stays.
+	SetInline(ino Ino, stored []byte) error
 }
 
 // Caching is what a filesystem has beside FS that keeps edits in memory until

@@ -49,9 +49,7 @@ func (t *Tree) open(n Node, stored bool) (*File, error) {
 	}
 	f := &File{fs: t.fs, node: n, size: attr.Size, bs: int64(t.bs), stored: stored}
 	if attr.Inline {
-		// The kernel reads an inline file as it is, encrypted mark or not.
-		f.inline, err = t.fs.Inline(n.Ino)
-		return f, n.wrap(err)
+		return f, n.wrap(t.openInline(f, attr))
 	}
 	if err := f.mapped(); err != nil || !attr.Encrypted {
 		return f, n.wrap(err)

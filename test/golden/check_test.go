@@ -24,9 +24,15 @@ func TestCheck(t *testing.T) {
 			}
 		})
 	}
-	base := imagetest.GoldenBytes(t, "ext4-check")
-	keys := keyFiles(t, "ext4-check")
-	for _, b := range imagetest.Manifest(t, "ext4-check").Broken {
+	for _, name := range []string{"ext4-check", "f2fs-check"} {
+		t.Run(name+" broken", func(t *testing.T) { checkBroken(t, name) })
+	}
+}
+
+// checkBroken breaks an image in every way that its manifest has.
+func checkBroken(t *testing.T, name string) {
+	base, keys := imagetest.GoldenBytes(t, name), keyFiles(t, name)
+	for _, b := range imagetest.Manifest(t, name).Broken {
 		t.Run(b.Name, func(t *testing.T) {
 			img := filepath.Join(t.TempDir(), "broken.img")
 			if err := os.WriteFile(img, imagetest.Break(t, base, b), 0o600); err != nil {

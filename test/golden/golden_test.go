@@ -3,7 +3,10 @@
 package golden
 
 import (
+	"os"
+	"os/exec"
 	"slices"
+	"strings"
 	"testing"
 
 	"fsenc/internal/image"
@@ -13,7 +16,34 @@ import (
 )
 
 // unclean are images that need their journal replayed.
-var unclean = []string{"ext4-journal"}
+var unclean = append([]string{"ext4-journal"}, unreplayable...)
+
+// unreplayable are those that only a kernel can bring into order.
+var unreplayable = []string{"f2fs-recovery"}
+
+// They are refused by all that reads names or contents, and left as they are.
+func TestRefused(t *testing.T) {
+	for _, name := range unreplayable {
+		img := imagetest.Golden(t, name)
+		for _, args := range [][]string{{"ls", img, "/"}, {"extract", img, "/", "-C", t.TempDir()}, {"setup", "-y", img}} {
+			cmd := exec.Command(program, args...)
+			out, err := cmd.CombinedOutput()
+			if cmd.ProcessState == nil {
+				t.Fatal(err)
+			}
+			if code := cmd.ProcessState.ExitCode(); code != 11 || !strings.Contains(string(out), "mount the image once") {
+				t.Errorf("%s of %s: exit %d: %s", args[0], name, code, out)
+			}
+		}
+		after, err := os.ReadFile(img)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if imagetest.Sum(after) != imagetest.Manifest(t, name).SHA256 {
+			t.Errorf("%s was changed", name)
+		}
+	}
+}
 
 func sound(t *testing.T) []string {
 	t.Helper()

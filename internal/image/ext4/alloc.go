@@ -2,6 +2,7 @@ package ext4
 
 import (
 	"fsenc/internal/image"
+	"fsenc/internal/image/quota"
 )
 
 // allocCluster takes a free cluster, the one of block goal if possible, else
@@ -107,7 +108,7 @@ func (fs *FS) charge(in *inode, clusters int64) error {
 		return fs.corrupt("inode", in.ino, 0, "i_blocks %d, changed by %d", in.raw.rawBlocks(), change)
 	}
 	in.raw.setRawBlocks(uint64(now))
-	return fs.chargeQuota(in, quotaChange{bytes: clusters * int64(fs.geo.ratio) * int64(fs.bs)})
+	return fs.chargeQuota(in, quota.Change{Bytes: clusters * int64(fs.geo.ratio) * int64(fs.bs)})
 }
 
 // allocBytes is what i_blocks stands for.

@@ -4,6 +4,7 @@ import (
 	"math/bits"
 
 	"fsenc/internal/image"
+	"fsenc/internal/store"
 )
 
 // bitmap is a block or inode bitmap, one filesystem block. Bit i is bit i%8 of
@@ -135,7 +136,7 @@ func (fs *FS) inodeBitmap(gr *group) (*bitmap, error) {
 // readBitmap reads the bitmap in block p and compares its checksum over n bits.
 func (fs *FS) readBitmap(what string, gr *group, p image.Pblk, sum uint32, n uint32) (*bitmap, error) {
 	b := &bitmap{bits: make([]byte, fs.bs)}
-	if err := readFull(fs.s, b.bits, int64(p)*int64(fs.bs)); err != nil {
+	if err := store.ReadFull(fs.s, b.bits, int64(p)*int64(fs.bs)); err != nil {
 		return nil, err
 	}
 	if fs.hasCsum {

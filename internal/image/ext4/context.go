@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"fsenc/internal/image"
+	"fsenc/internal/image/acl"
 )
 
 // The context is the attribute "c" with index 9, never in an inode of its own.
@@ -40,15 +41,15 @@ func (fs *FS) Context(ino image.Ino) ([]byte, error) {
 
 // SetContext stores the context and sets ENCRYPT; nil removes both. The DAX
 // flag, with which the kernel refuses a policy, is cleared. An inode whose
-// contents are inline is refused: there is no such encrypted inode, and the
-// contents may take the room of the context. The attributes that stay are
+// contents are inline is refused without the feature for that: there is no such
+// encrypted inode, and the contents may take the room of the context. The attributes that stay are
 // laid out again, so that of removed bytes nothing remains between them.
 func (fs *FS) SetContext(ino image.Ino, context []byte) error {
 	in, err := fs.inode(ino)
 	if err != nil {
 		return err
 	}
-	if context != nil && in.raw.hasFlag(flInlineData) {
+	if context != nil && in.raw.hasFlag(flInlineData) && !fs.sb.hasIncompat(incompatEncInline) {
 		return fmt.Errorf("%w: context on inode %d, whose contents are inline", image.ErrUnsupported, ino)
 	}
 	body, block, err := fs.otherXattrs(in)
@@ -212,9 +213,9 @@ func (fs *FS) xattrValue(ino image.Ino, x *xattr) ([]byte, error) {
 	if x.index != xattrACLAccess && x.index != xattrACLDefault {
 		return append([]byte{}, value...), nil
 	}
-	acl, err := xattrACL(value)
+	out, err := acl.Xattr(value)
 	if err != nil {
 		return nil, fs.corrupt("extended attributes", ino, 0, "%v", err)
 	}
-	return acl, nil
+	return out, nil
 }

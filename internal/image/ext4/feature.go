@@ -72,7 +72,7 @@ const (
 	okIncompat = incompatFiletype | incompatRecover | incompatMetaBg | incompatExtents |
 		incompat64bit | incompatMMP | incompatFlexBg | incompatEaInode | incompatCsumSeed |
 		incompatLargeDir | incompatInlineData | incompatEncrypt | incompatCasefold |
-		incompatUnfinished
+		incompatEncInline | incompatUnfinished
 	okRO = roSparseSuper | roLargeFile | roHugeFile | roGdtCsum | roDirNlink | roExtraIsize |
 		roQuota | roBigalloc | roMetadataCsum | roProject | roVerity | roOrphanPresent
 )

@@ -14,6 +14,8 @@ var settable = map[string]struct {
 	"encrypt":       {offIncompat, incompatEncrypt},
 	"stable_inodes": {offCompat, compatStableInodes},
 	"ext_attr":      {offCompat, compatExtAttr},
+
+	"encrypted_inline_data": {offIncompat, incompatEncInline},
 }
 
 // SetFeatures sets and clears features in the superblock and, so that no
@@ -77,7 +79,7 @@ const primaryOnly = incompatRecover | incompatUnfinished
 func (fs *FS) updateBackup(n uint32) error {
 	off := int64(fs.geo.firstBlock(n)) * int64(fs.bs)
 	b := &super{raw: make([]byte, superSize)}
-	if err := fs.cache.readAt(b.raw, off); err != nil {
+	if err := fs.cache.Read(b.raw, off); err != nil {
 		return err
 	}
 	if b.u16(offMagic) != superMagic || b.uuid() != fs.sb.uuid() {

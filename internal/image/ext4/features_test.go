@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"fsenc/internal/image"
+	"fsenc/internal/store"
 	"fsenc/test/linux"
 )
 
@@ -48,7 +49,7 @@ func superAt(t *testing.T, fs *FS, n uint32) []byte {
 	if n > 0 {
 		off = int64(fs.geo.firstBlock(n)) * int64(fs.bs)
 	}
-	must(t, readFull(fs.s, raw, off))
+	must(t, store.ReadFull(fs.s, raw, off))
 	if fs.hasCsum && le.Uint32(raw[offSuperChecksum:]) != superChecksum(raw) {
 		t.Errorf("group %d: the checksum is wrong", n)
 	}
@@ -74,7 +75,7 @@ func superCount(t *testing.T, fs *FS) (count int) {
 	t.Helper()
 	sb := &super{raw: make([]byte, superSize)}
 	for off := int64(0); off+superSize <= fs.s.Size(); off += 1024 {
-		must(t, readFull(fs.s, sb.raw, off))
+		must(t, store.ReadFull(fs.s, sb.raw, off))
 		if sb.u16(offMagic) == superMagic && sb.uuid() == fs.sb.uuid() {
 			if !sb.hasIncompat(incompatEncrypt) {
 				t.Errorf("the superblock at %d has no encrypt bit", off)

@@ -55,7 +55,7 @@ func (fs *FS) flushGroup(gr *group) error {
 		}
 	}
 	gr.desc.setChecksum(fs.descChecksum(gr.num, gr.desc))
-	if err := fs.cache.writeAt(gr.desc, fs.descOffset(gr.num)); err != nil {
+	if err := fs.cache.Write(gr.desc, fs.descOffset(gr.num)); err != nil {
 		return err
 	}
 	gr.dirty = false
@@ -64,7 +64,7 @@ func (fs *FS) flushGroup(gr *group) error {
 
 // flushBitmap stages the bytes of b, block p, that changed.
 func (fs *FS) flushBitmap(b *bitmap, p int64) error {
-	err := fs.cache.writeAt(b.bits[b.lo:b.hi], p*int64(fs.bs)+int64(b.lo))
+	err := fs.cache.Write(b.bits[b.lo:b.hi], p*int64(fs.bs)+int64(b.lo))
 	b.lo, b.hi = 0, 0
 	return err
 }
@@ -74,5 +74,5 @@ func (fs *FS) writeSuper(raw []byte, off int64) error {
 	if fs.hasCsum {
 		le.PutUint32(raw[offSuperChecksum:], superChecksum(raw))
 	}
-	return fs.cache.writeAt(raw, off)
+	return fs.cache.Write(raw, off)
 }

@@ -10,6 +10,7 @@ import (
 
 	"fsenc/internal/image"
 	"fsenc/internal/image/imagetest"
+	"fsenc/internal/image/quota"
 	"fsenc/internal/store/storetest"
 	"fsenc/test/mkimage"
 )
@@ -197,10 +198,10 @@ func FuzzQuota(f *testing.F) {
 	must(f, err)
 	must(f, fs.openQuotas())
 	file := make([]byte, fs.quotas[0].in.raw.size())
-	for n := range fs.quotas[0].blocks() {
-		b, err := fs.quotas[0].read(uint32(n))
+	for n := range fs.quotas[0].in.raw.size() / quota.BlockSize {
+		b, err := fs.quotas[0].Read(uint32(n))
 		must(f, err)
-		copy(file[n*quotaBlockSize:], b)
+		copy(file[n*quota.BlockSize:], b)
 	}
 	f.Add(file, uint32(0), int64(4096))
 	f.Add(file, uint32(70000), int64(-4096))
@@ -209,17 +210,17 @@ func FuzzQuota(f *testing.F) {
 		must(t, err)
 		must(t, fs.openQuotas())
 		q := fs.quotas[0]
-		for n := 0; n < int(q.blocks()) && n*quotaBlockSize < len(data); n++ {
-			must(t, q.writeAt(uint32(n), data[n*quotaBlockSize:min((n+1)*quotaBlockSize, len(data))], 0))
+		for n := 0; n < int(q.in.raw.size()/quota.BlockSize) && n*quota.BlockSize < len(data); n++ {
+			must(t, q.Write(uint32(n), data[n*quota.BlockSize:min((n+1)*quota.BlockSize, len(data))], 0))
 		}
-		if q.checkHeader() != nil || q.add(id, quotaChange{bytes: space}) != nil {
+		if q.tree.Check(q.kind.magic, q.in.raw.size()) != nil || q.tree.Add(id, quota.Change{Bytes: space}) != nil {
 			return
 		}
-		if _, _, err := q.find(id); err != nil {
+		if _, ok, err := q.tree.Usage(id); !ok || err != nil {
 			t.Errorf("id %d after it was charged: %v", id, err)
 		}
 		for other := range uint32(20) {
-			if q.add(id+other<<8, quotaChange{bytes: 1}) != nil {
+			if q.tree.Add(id+other<<8, quota.Change{Bytes: 1}) != nil {
 				return
 			}
 		}

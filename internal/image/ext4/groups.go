@@ -106,7 +106,7 @@ func (fs *FS) group(n uint32) (*group, error) {
 		return gr, nil
 	}
 	desc := make(groupDesc, fs.geo.descSize)
-	if err := fs.cache.readAt(desc, fs.descOffset(n)); err != nil {
+	if err := fs.cache.Read(desc, fs.descOffset(n)); err != nil {
 		return nil, err
 	}
 	if err := fs.checkDesc(n, desc); err != nil {

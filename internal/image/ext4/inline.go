@@ -31,7 +31,64 @@ func (fs *FS) inlineData(in *inode) ([]byte, error) {
 		return nil, err
 	}
 	data := append(append([]byte{}, in.raw.iblock()...), rest...)
-	return data[:min(in.raw.size(), uint64(len(data)))], nil
+	size := in.raw.size()
+	if fs.inlineCipher(in) {
+		size = (size + 15) &^ 15
+	}
+	return data[:min(size, uint64(len(data)))], nil
+}
+
+// inlineCipher reports whether the inline data of an inode are encrypted.
+func (fs *FS) inlineCipher(in *inode) bool {
+	return in.raw.hasFlag(flEncrypt) && in.raw.fileType() == image.TypeRegular && fs.sb.hasIncompat(incompatEncInline)
+}
+
+// FitsInline implements image.InlineEncrypter. Of an empty file there is nothing
+// to keep, and what is kept is one data unit of at most a block.
+func (fs *FS) FitsInline(ino image.Ino, stored, contextSize int) (bool, error) {
+	in, err := fs.inlineFile(ino)
+	if err != nil || stored == 0 || stored > fs.bs {
+		return false, err
+	}
+	b := in.raw.ibody()
+	if b == nil {
+		return false, nil
+	}
+	list, err := fs.ibodyXattrs(in)
+	if err != nil {
+		return false, err
+	}
+	list, _ = withoutXattr(cloneXattrs(list), xattrSystem, xattrInlineData)
+	list, _ = withoutXattr(list, xattrEncryption, xattrContext)
+	list = append(list,
+		xattr{index: xattrEncryption, name: xattrContext, value: make([]byte, contextSize), size: uint32(contextSize)},
+		inlineXattr(make([]byte, stored), len(in.raw.iblock())))
+	return xattrsFit(list, len(b)-xattrIbodyHeader), nil
+}
+
+// inlineXattr is the attribute for what of stored does not fit into i_block.
+func inlineXattr(stored []byte, iblock int) xattr {
+	rest := stored[min(len(stored), iblock):]
+	return xattr{index: xattrSystem, name: xattrInlineData, value: rest, size: uint32(len(rest))}
+}
+
+// SetInline implements image.InlineEncrypter.
+func (fs *FS) SetInline(ino image.Ino, stored []byte) error {
+	in, err := fs.inlineFile(ino)
+	if err != nil {
+		return err
+	}
+	list, err := fs.ibodyXattrs(in)
+	if err != nil {
+		return err
+	}
+	list, _ = withoutXattr(cloneXattrs(list), xattrSystem, xattrInlineData)
+	if !fs.setIbodyXattrs(in, append(list, inlineXattr(stored, len(in.raw.iblock())))) {
+		return fmt.Errorf("%w: %d bytes inside of inode %d", image.ErrUnsupported, len(stored), ino)
+	}
+	clear(in.raw.iblock())
+	copy(in.raw.iblock(), stored)
+	return fs.putInode(in)
 }
 
 // Inline returns the contents of a regular file that keeps them in the inode.

@@ -210,7 +210,7 @@ func (fs *FS) inode(ino image.Ino) (*inode, error) {
 		return nil, err
 	}
 	in := &inode{ino: ino, raw: make(rawInode, fs.geo.inodeSize)}
-	if err := fs.cache.readAt(in.raw, off); err != nil {
+	if err := fs.cache.Read(in.raw, off); err != nil {
 		return nil, err
 	}
 	if in.raw.free() {
@@ -268,7 +268,7 @@ func (fs *FS) putInode(in *inode) error {
 		return err
 	}
 	fs.sealInode(in)
-	return fs.cache.writeAt(in.raw, off)
+	return fs.cache.Write(in.raw, off)
 }
 
 // inodeOffset is the byte where an inode's slot starts.

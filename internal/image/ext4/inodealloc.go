@@ -85,7 +85,7 @@ func (fs *FS) initInodes(gr *group, b *bitmap, bit uint32) error {
 		}
 	}
 	off := int64(gr.desc.inodeTable())*int64(fs.bs) + int64(first)*int64(fs.geo.inodeSize)
-	return fs.cache.writeAt(make([]byte, int(bit-first+1)*fs.geo.inodeSize), off)
+	return fs.cache.Write(make([]byte, int(bit-first+1)*fs.geo.inodeSize), off)
 }
 
 // freeInode gives back ino and zeroes its slot.
@@ -113,5 +113,5 @@ func (fs *FS) freeInode(ino image.Ino, dir bool) error {
 	}
 	fs.sb.set32(offFreeInodes, fs.sb.freeInodes()+1)
 	fs.touch(gr)
-	return fs.cache.writeAt(make([]byte, fs.geo.inodeSize), off)
+	return fs.cache.Write(make([]byte, fs.geo.inodeSize), off)
 }

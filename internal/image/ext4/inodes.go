@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"fsenc/internal/image"
+	"fsenc/internal/store"
 )
 
 // tableChunk is how much of an inode table is read at once, in bytes.
@@ -51,7 +52,7 @@ func (fs *FS) groupInodes(n, from, to uint32, f func(image.Attr, error) error) e
 		// at an inode may still refer to it.
 		end := min(i+step, to)
 		part := make([]byte, int(end-i)*isize)
-		if err := readFull(fs.s, part, table+int64(i)*int64(isize)); err != nil {
+		if err := store.ReadFull(fs.s, part, table+int64(i)*int64(isize)); err != nil {
 			return err
 		}
 		first := i

@@ -16,7 +16,7 @@ type Options = image.Options
 // FS is an open ext4 filesystem. It implements image.FS.
 type FS struct {
 	s     store.Store
-	cache *pageCache
+	cache *store.PageCache
 	write bool
 
 	sb      *super
@@ -57,7 +57,7 @@ func Open(s store.Store, o Options) (*FS, error) {
 		return nil, image.ErrUnfinished
 	}
 	fs := &FS{
-		s: s, cache: newPageCache(s), write: o.Write, sb: sb,
+		s: s, cache: store.NewPageCache(s), write: o.Write, sb: sb,
 		bs: sb.blockSize(), hasCsum: sb.hasRO(roMetadataCsum), seed: sb.checksumSeed(),
 		groups: make(map[uint32]*group), groupRoom: groupsInMemory(sb.blockSize()), now: time.Now,
 	}
@@ -77,7 +77,7 @@ func readSuper(s store.Store) (*super, error) {
 	if s.Size() < superOffset+superSize {
 		return nil, image.ErrUnknown
 	}
-	if err := readFull(s, sb.raw, superOffset); err != nil {
+	if err := store.ReadFull(s, sb.raw, superOffset); err != nil {
 		return nil, err
 	}
 	if sb.u16(offMagic) != superMagic {
@@ -111,7 +111,7 @@ func (fs *FS) readBlock(p image.Pblk, buf []byte) error {
 	if !fs.validBlock(p) {
 		return fs.corrupt("block number", 0, p, "the filesystem has %d blocks", fs.geo.blocks)
 	}
-	return fs.cache.readAt(buf[:fs.bs], int64(p)*int64(fs.bs))
+	return fs.cache.Read(buf[:fs.bs], int64(p)*int64(fs.bs))
 }
 
 // writeBlock stages buf, one block, as block p.
@@ -119,7 +119,7 @@ func (fs *FS) writeBlock(p image.Pblk, buf []byte) error {
 	if !fs.validBlock(p) {
 		return fs.corrupt("block number", 0, p, "the filesystem has %d blocks", fs.geo.blocks)
 	}
-	return fs.cache.writeAt(buf[:fs.bs], int64(p)*int64(fs.bs))
+	return fs.cache.Write(buf[:fs.bs], int64(p)*int64(fs.bs))
 }
 
 // ReadBlocks fills p, whole blocks, from block at on.
@@ -127,7 +127,7 @@ func (fs *FS) ReadBlocks(p []byte, at image.Pblk) error {
 	if err := fs.checkRange(len(p), at); err != nil {
 		return err
 	}
-	return readFull(fs.s, p, int64(at)*int64(fs.bs))
+	return store.ReadFull(fs.s, p, int64(at)*int64(fs.bs))
 }
 
 // WriteBlocks stages p, whole blocks, from block at on.
@@ -135,7 +135,7 @@ func (fs *FS) WriteBlocks(p []byte, at image.Pblk) error {
 	if err := fs.checkRange(len(p), at); err != nil {
 		return err
 	}
-	return fs.cache.writeAt(p, int64(at)*int64(fs.bs))
+	return fs.cache.Write(p, int64(at)*int64(fs.bs))
 }
 
 // Places tells the one place of blocks.

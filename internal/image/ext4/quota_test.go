@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"fsenc/internal/image"
+	"fsenc/internal/image/quota"
 )
 
 // Records of ids that no file had before are made, in data and index blocks
@@ -48,13 +49,11 @@ func wantUsage(t *testing.T, fs *FS, kind int, id uint32, bytes, inodes uint64) 
 	}
 	must(t, fs.openQuotas())
 	q := fs.quotas[kind]
-	block, at, err := q.find(id)
-	if err != nil || block == 0 {
-		t.Fatalf("id %d: block %d, %v", id, block, err)
+	got, ok, err := q.tree.Usage(id)
+	if err != nil || !ok {
+		t.Fatalf("id %d: %v, %v", id, ok, err)
 	}
-	data, err := q.read(block)
-	must(t, err)
-	gotBytes, gotInodes := le.Uint64(data[at+offQrSpace:]), le.Uint64(data[at+offQrInodes:])
+	gotBytes, gotInodes := uint64(got.Bytes), uint64(got.Inodes)
 	if gotBytes != bytes || gotInodes != inodes {
 		t.Errorf("id %d uses %d bytes, %d inodes, want %d, %d", id, gotBytes, gotInodes, bytes, inodes)
 	}
@@ -65,19 +64,13 @@ func TestQuotaOfNothing(t *testing.T) {
 	fs, _ := openFile(t, makeRow(t, "quota"), Options{Write: true})
 	must(t, fs.openQuotas())
 	q := fs.quotas[0]
-	block, at, err := q.find(0)
+	has, ok, err := q.tree.Usage(0)
 	must(t, err)
-	data, err := q.read(block)
-	must(t, err)
-	rest := quotaChange{
-		bytes:  -int64(le.Uint64(data[at+offQrSpace:])),
-		inodes: -int64(le.Uint64(data[at+offQrInodes:])),
+	must(t, q.tree.Add(0, quota.Change{Bytes: -has.Bytes, Inodes: -has.Inodes}))
+	if left, still, err := q.tree.Usage(0); !ok || !still || left != (quota.Change{}) || err != nil {
+		t.Errorf("id 0 had %+v (%v), has %+v (%v): %v", has, ok, left, still, err)
 	}
-	must(t, q.add(0, rest))
-	if again, _, err := q.find(0); again != block || err != nil {
-		t.Errorf("id 0 is in block %d, was in %d: %v", again, block, err)
-	}
-	if err := q.add(0, quotaChange{bytes: -1}); err == nil {
+	if err := q.tree.Add(0, quota.Change{Bytes: -1}); err == nil {
 		t.Error("less than nothing was charged")
 	}
 }

@@ -85,6 +85,10 @@ func (r rawInode) rdev() (major, minor uint32) {
 	return d >> 8 & 0xFFF, d&0xFF | d>>12&0xFFF00
 }
 
+// InlineLayout names this project's format of encrypted inline data, which no
+// kernel knows.
+const InlineLayout = "ext4 encrypted_inline_data 1 (fsenc's own)"
+
 // Super returns what the superblock says.
 func (fs *FS) Super() image.Super {
 	sb := fs.sb
@@ -111,6 +115,9 @@ func (fs *FS) Super() image.Super {
 		LastWrite:     sb.wtime(),
 
 		BootLoaderHint: fs.boot(),
+	}
+	if sb.hasIncompat(incompatEncInline) {
+		s.Inline = InlineLayout
 	}
 	if !sb.hasRO(roHugeFile) {
 		s.MaxFileBits = min(s.MaxFileBits, 41) // i_blocks has 32 bits of 512 bytes

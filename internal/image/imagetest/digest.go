@@ -37,6 +37,20 @@ func Digest(fs image.FS, ino image.Ino) (string, error) {
 		if x.Unwritten {
 			continue
 		}
+		if x.Packed != nil {
+			b, err := packed(fs, x)
+			if err != nil {
+				return "", err
+			}
+			off := int64(x.Lblk) * size
+			if err := zeros(sum, off-done); err != nil {
+				return "", err
+			}
+			n := min(int64(len(b)), a.Size-off)
+			sum.Write(b[:n])
+			done = off + n
+			continue
+		}
 		for i := range x.Len {
 			off := (int64(x.Lblk) + int64(i)) * size
 			if off >= a.Size {
@@ -55,6 +69,24 @@ func Digest(fs image.FS, ino image.Ino) (string, error) {
 	}
 	err = zeros(sum, a.Size-done)
 	return hex.EncodeToString(sum.Sum(nil)), err
+}
+
+// packed returns what a compressed extent holds.
+func packed(fs image.FS, x image.Extent) ([]byte, error) {
+	var stream []byte
+	for _, part := range x.Packed.Stream {
+		b := make([]byte, int(part.Len)*fs.Super().BlockSize)
+		if err := fs.ReadBlocks(b, part.Pblk); err != nil {
+			return nil, err
+		}
+		stream = append(stream, b...)
+	}
+	b, err := fs.(image.Unpacker).Unpack(x.Packed, stream)
+	if err != nil {
+		return nil, err
+	}
+	b = b[min(x.Packed.Skip, int64(len(b))):]
+	return b[:min(len(b), int(x.Len)*fs.Super().BlockSize)], nil
 }
 
 // zeros feeds n zero bytes to a digest.

@@ -7,6 +7,7 @@ import (
 
 	"fsenc/internal/image"
 	"fsenc/internal/image/ext4"
+	"fsenc/internal/image/f2fs"
 	"fsenc/internal/store"
 )
 
@@ -31,6 +32,7 @@ func Open(s store.Store, o Options) (image.FS, error) {
 // known are the filesystem packages, each of which looks for its magic first.
 var known = []func(store.Store, Options) (image.FS, error){
 	func(s store.Store, o Options) (image.FS, error) { return opened(ext4.Open(s, o)) },
+	func(s store.Store, o Options) (image.FS, error) { return opened(f2fs.Open(s, o)) },
 }
 
 // opened keeps a nil pointer out of the interface.
@@ -48,7 +50,6 @@ func foreign(s store.Store) string {
 		magic string
 		what  string
 	}{
-		{1024, "\x10\x20\xf5\xf2", "f2fs"},
 		{0x10040, "_BHRfS_M", "btrfs"},
 		{0, "XFSB", "XFS"},
 		{0, "\x31\x18\x10\x06", "UBIFS"},

@@ -1,10 +1,8 @@
-package ext4
+package store
 
 import (
 	"fmt"
 	"sync"
-
-	"fsenc/internal/store"
 )
 
 const (
@@ -16,25 +14,26 @@ const (
 	pagesPerGeneration = 256
 )
 
-// pageCache keeps recently used metadata of a store. Writes go through it, so
+// PageCache keeps recently used metadata of a store. Writes go through it, so
 // what it holds always equals the store. It is safe for concurrent use.
 //
 // A page that is read moves to the young generation; when that is full it
 // becomes the old one, and what was not read since is forgotten.
-type pageCache struct {
-	s store.Store
+type PageCache struct {
+	s Store
 
 	mu    sync.Mutex
 	young map[int64][]byte // by offset/pageSize
 	old   map[int64][]byte
 }
 
-func newPageCache(s store.Store) *pageCache {
-	return &pageCache{s: s, young: make(map[int64][]byte)}
+// NewPageCache makes an empty cache over a store.
+func NewPageCache(s Store) *PageCache {
+	return &PageCache{s: s, young: make(map[int64][]byte)}
 }
 
-// readAt fills buf from the bytes at off.
-func (c *pageCache) readAt(buf []byte, off int64) error {
+// Read fills buf from the bytes at off.
+func (c *PageCache) Read(buf []byte, off int64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for len(buf) > 0 {
@@ -53,7 +52,7 @@ func (c *pageCache) readAt(buf []byte, off int64) error {
 }
 
 // page returns page n, with the lock held. The last one may be short.
-func (c *pageCache) page(n int64) ([]byte, error) {
+func (c *PageCache) page(n int64) ([]byte, error) {
 	if p, ok := c.young[n]; ok {
 		return p, nil
 	}
@@ -61,7 +60,7 @@ func (c *pageCache) page(n int64) ([]byte, error) {
 	if !ok {
 		off := n * pageSize
 		p = make([]byte, max(0, min(pageSize, c.s.Size()-off)))
-		if err := readFull(c.s, p, off); err != nil {
+		if err := ReadFull(c.s, p, off); err != nil {
 			return nil, err
 		}
 	}
@@ -72,8 +71,8 @@ func (c *pageCache) page(n int64) ([]byte, error) {
 	return p, nil
 }
 
-// writeAt writes p to the store and to the pages that are in memory.
-func (c *pageCache) writeAt(p []byte, off int64) error {
+// Write writes p to the store and to the pages that are in memory.
+func (c *PageCache) Write(p []byte, off int64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, err := c.s.WriteAt(p, off); err != nil {
@@ -95,9 +94,9 @@ func (c *pageCache) writeAt(p []byte, off int64) error {
 	return nil
 }
 
-// readFull reads len(p) bytes; the end of the store is an error only if it
+// ReadFull reads len(p) bytes; the end of the store is an error only if it
 // comes before them.
-func readFull(s store.Store, p []byte, off int64) error {
+func ReadFull(s Store, p []byte, off int64) error {
 	n, err := s.ReadAt(p, off)
 	if n == len(p) {
 		return nil

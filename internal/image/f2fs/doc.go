@@ -1,0 +1,39 @@
+// Package f2fs reads and edits f2fs images.
+//
+// Blocks are 4096 bytes, segments 512 blocks; block addresses count from the
+// start of the image. Integers are little-endian, structures packed. They
+// follow the kernel's include/linux/f2fs_fs.h (6.1) and are named as there;
+// encrypted inline data follows the series v3 that was proposed in June 2026.
+//
+// # What lies where
+//
+//	super.go       superblock and geometry
+//	checkpoint.go  the two packs; pack.go builds one
+//	nat.go         node address table; sit.go segment information; ssa.go owners of blocks
+//	node.go        node blocks, their footers; inode.go the inode in one
+//	address.go     block addresses of a file and the tree of nodes below an inode
+//	xattr.go       the string of attributes
+//	dentry.go      entries in blocks and in inodes; bucket.go where a hash belongs
+//	alloc.go       where new blocks go; flush.go one checkpoint
+//
+// # Editing
+//
+// Node blocks, directory blocks and symlinks that change are kept in memory, or
+// written to blocks that the last checkpoint does not know, and Flush writes one
+// checkpoint that refers to them: nothing that an older checkpoint needs is
+// overwritten, so the second checkpoint block of the new pack is the commit
+// point. Contents of files do not move; who rewrites them in place protects
+// them by other means.
+package f2fs
+
+import "encoding/binary"
+
+var le = binary.LittleEndian
+
+const (
+	blockSize    = 4096
+	blockBits    = 12
+	segBlocks    = 512
+	maxNameLen   = 255
+	inlineXattrs = 50 // words of the inline xattr area where the inode does not say
+)

@@ -1,0 +1,173 @@
+package f2fs
+
+import (
+	"bytes"
+	"fmt"
+
+	"fsenc/internal/image"
+)
+
+// edits is what has changed since the last checkpoint, and how things were in it.
+type edits struct {
+	natNew map[uint32]natEntry
+	dirty  map[uint32]*dirtyNode
+	sums   map[uint32][]byte // summary blocks, by segment
+	quotas []*quotaFile      // opened with the first charge
+
+	sitOld   []byte          // the table as the last checkpoint has it
+	segDirty map[uint32]bool // segments whose entry has changed
+
+	validBlocks, validNodes, validInodes uint64
+	nextNid                              uint32
+
+	alloc allocator
+
+	superDirty bool
+	twin       bool // the next checkpoint goes into both packs
+	moved      bool // a checkpoint was written since Open
+}
+
+// dirtyNode is a node block that is being edited.
+type dirtyNode struct {
+	raw rawNode
+	old image.Pblk // where the last checkpoint has it, 0 if it is new
+	log int        // where it goes
+}
+
+// begin starts a transaction from the checkpoint.
+func (fs *FS) begin() {
+	fs.natNew = make(map[uint32]natEntry)
+	fs.dirty = make(map[uint32]*dirtyNode)
+	fs.sums = make(map[uint32][]byte)
+	fs.segDirty = make(map[uint32]bool)
+	if fs.write {
+		fs.sitOld = bytes.Clone(fs.sit)
+	}
+	fs.validBlocks = fs.ckpt.u64(offValidBlocks)
+	fs.validNodes = uint64(fs.ckpt.u32(offValidNodes))
+	fs.validInodes = uint64(fs.ckpt.u32(offValidInodes))
+	fs.nextNid = max(fs.ckpt.u32(offNextFreeNid), firstNid)
+	fs.alloc.restart()
+}
+
+// edit takes a node block that node returned for changing: from now on node
+// returns it, and Flush gives it a new place.
+func (fs *FS) edit(nid uint32, raw rawNode, log int) {
+	if fs.dirty[nid] == nil {
+		e, _ := fs.natEntry(nid) // it was read by way of this entry
+		fs.dirty[nid] = &dirtyNode{raw: raw, old: image.Pblk(e.block), log: log}
+	}
+}
+
+// put takes an inode for changing.
+func (fs *FS) put(in *inode) { fs.edit(uint32(in.ino), in.raw, fs.nodeLog(in)) }
+
+// nodeLog is the log that an inode, its direct nodes and its attributes go to.
+func (fs *FS) nodeLog(in *inode) int {
+	if in.fileType() == image.TypeDirectory {
+		return logHotNode
+	}
+	return logWarmNode
+}
+
+// Pending is how much Flush will stage, in bytes.
+func (fs *FS) Pending() int64 {
+	return int64(len(fs.dirty))*blockSize + int64(len(fs.sums))*blockSize
+}
+
+// newNode makes a node of an inode, all zeros, at an offset of its tree; inode
+// 0 is for an inode itself.
+func (fs *FS) newNode(ino uint32, ofs uint32, log int, cold bool) (uint32, rawNode, error) {
+	nid, err := fs.freeNid()
+	if err != nil {
+		return 0, nil, err
+	}
+	if ino == 0 {
+		ino = nid
+		fs.validInodes++
+	}
+	old, err := fs.natEntry(nid)
+	if err != nil {
+		return 0, nil, err
+	}
+	fs.natNew[nid] = natEntry{old.version, ino, newAddr}
+	raw := make(rawNode, blockSize)
+	flag := ofs << footOffsetShift
+	if cold {
+		flag |= footCold
+	}
+	raw.setFooter(nid, ino, flag)
+	fs.dirty[nid] = &dirtyNode{raw: raw, log: log}
+	fs.validNodes++
+	fs.validBlocks++
+	return nid, raw, nil
+}
+
+// freeNid finds a number that no node has.
+func (fs *FS) freeNid() (uint32, error) {
+	for range fs.geo.nids {
+		nid := fs.nextNid
+		if fs.nextNid++; uint64(fs.nextNid) >= fs.geo.nids {
+			fs.nextNid = firstNid
+		}
+		e, err := fs.natEntry(nid)
+		if err != nil {
+			return 0, err
+		}
+		if e.block == nullAddr {
+			return nid, nil
+		}
+	}
+	return 0, fmt.Errorf("%w: all %d node numbers are taken", image.ErrNoSpace, fs.geo.nids)
+}
+
+// dropNode frees a node.
+func (fs *FS) dropNode(nid uint32) error {
+	e, err := fs.natEntry(nid)
+	if err != nil {
+		return err
+	}
+	if d := fs.dirty[nid]; d != nil {
+		e.block = uint32(d.old)
+		delete(fs.dirty, nid)
+	}
+	if e.block != nullAddr && e.block != newAddr {
+		fs.clearBlock(image.Pblk(e.block))
+	}
+	if e.ino == nid {
+		fs.validInodes--
+	}
+	fs.validNodes--
+	fs.validBlocks--
+	fs.natNew[nid] = natEntry{version: e.version + 1}
+	return nil
+}
+
+// newData puts a block of a file into a free place, which becomes the address
+// in a slot.
+func (fs *FS) newData(b []byte, s slot, log int) (image.Pblk, error) {
+	e, err := fs.natEntry(s.nid)
+	if err != nil {
+		return 0, err
+	}
+	p, err := fs.allocBlock(log, s.nid, e.version, s.ofs)
+	if err != nil {
+		return 0, err
+	}
+	fs.validBlocks++
+	return p, fs.cache.Write(b, int64(p)*blockSize)
+}
+
+// dropData frees a block of a file, or one that was only reserved.
+func (fs *FS) dropData(addr uint32) {
+	if addr != newAddr && addr != compressAddr {
+		fs.clearBlock(image.Pblk(addr))
+	}
+	fs.validBlocks--
+}
+
+// addBlocks changes the count of an inode's blocks and its owners' quota.
+func (fs *FS) addBlocks(in *inode, n int64) error {
+	in.set64(offBlocks, uint64(int64(in.u64(offBlocks))+n))
+	return fs.charge(in, n, 0)
+}

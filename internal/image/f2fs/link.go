@@ -1,0 +1,92 @@
+package f2fs
+
+import (
+	"fmt"
+
+	"fsenc/internal/image"
+)
+
+// SetLink replaces what a symlink stores: in the inode as long as it was there
+// and fits, else in a block.
+func (fs *FS) SetLink(ino image.Ino, stored []byte, _ bool) error {
+	in, err := fs.inode(ino)
+	if err != nil {
+		return err
+	}
+	if in.fileType() != image.TypeSymlink || len(stored) > blockSize {
+		return fmt.Errorf("%w: a target of %d bytes for inode %d", image.ErrUnsupported, len(stored), ino)
+	}
+	fs.put(in)
+	if in.inline(inData) && len(stored) > len(in.inlineArea()) {
+		fs.clearInline(in)
+	}
+	in.set64(offSize, uint64(len(stored)))
+	if in.inline(inData) {
+		fs.fillInline(in, stored)
+		return nil
+	}
+	b := make([]byte, blockSize)
+	copy(b, stored)
+	return fs.place(in, 0, b, logWarmData)
+}
+
+// CostLink returns an upper bound of the bytes that SetLink allocates.
+func (fs *FS) CostLink(ino image.Ino, size int, _ bool) (int64, error) {
+	in, err := fs.inode(ino)
+	if err != nil {
+		return 0, err
+	}
+	if size > blockSize {
+		return 0, fmt.Errorf("%w: a target of %d bytes for inode %d", image.ErrUnsupported, size, ino)
+	}
+	if in.inline(inData) && size > len(in.inlineArea()) {
+		return blockSize, nil
+	}
+	return 0, nil
+}
+
+// fillInline stores contents in the inode, zeros behind them.
+func (fs *FS) fillInline(in *inode, b []byte) {
+	area := in.inlineArea()
+	clear(area[copy(area, b):])
+	in.set32(offAddrs+4*in.extra, 0)
+	in.setInline(inDataExist, len(b) > 0)
+}
+
+// clearInline makes the inline area what it is without inline contents:
+// addresses, none of them set.
+func (fs *FS) clearInline(in *inode) {
+	clear(in.raw[offAddrs+4*in.extra : offAddrs+4*(addrWords-in.words)])
+	in.setInline(inData|inDataExist, false)
+}
+
+// Uninline moves the contents of an inline file to its first block. An empty
+// one just loses the mark, which the kernel refuses on an encrypted file.
+func (fs *FS) Uninline(ino image.Ino) error {
+	in, err := fs.inode(ino)
+	if err != nil {
+		return err
+	}
+	if in.fileType() != image.TypeRegular || !in.inline(inData) {
+		return fmt.Errorf("%w: inode %d has no inline data", image.ErrUnsupported, ino)
+	}
+	fs.put(in)
+	b := make([]byte, blockSize)
+	copy(b, in.inlineArea())
+	size := in.size()
+	clear(b[size:])
+	fs.clearInline(in)
+	if size == 0 {
+		return nil
+	}
+	return fs.place(in, 0, b, logWarmData)
+}
+
+// CostUninline returns the bytes that Uninline allocates.
+func (fs *FS) CostUninline(ino image.Ino) (int64, error) {
+	in, err := fs.inode(ino)
+	if err != nil || in.size() == 0 {
+		return 0, err
+	}
+	return blockSize, nil
+}

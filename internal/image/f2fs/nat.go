@@ -1,0 +1,139 @@
+package f2fs
+
+import (
+	"fmt"
+
+	"fsenc/internal/image"
+	"fsenc/internal/store"
+)
+
+const (
+	natEntrySize = 9
+	natPerBlock  = blockSize / natEntrySize // 455
+
+	// firstNid is the first number that can be given away: those below are the
+	// inodes of nodes, of metadata and of the root.
+	firstNid = 4
+)
+
+// natEntry is struct f2fs_nat_entry: where a node is. A free one has block 0.
+type natEntry struct {
+	version byte
+	ino     uint32
+	block   uint32
+}
+
+func natEntryOf(b []byte) natEntry { return natEntry{b[0], le.Uint32(b[1:]), le.Uint32(b[5:])} }
+
+func (e natEntry) put(b []byte) {
+	b[0] = e.version
+	le.PutUint32(b[1:], e.ino)
+	le.PutUint32(b[5:], e.block)
+}
+
+// bitmapTest reads bit n of a bitmap that is numbered from the most significant
+// bit of each byte, as those of SIT and NAT are; bitmapFlip turns it.
+func bitmapTest(b []byte, n uint32) bool { return b[n/8]>>(7-n%8)&1 == 1 }
+
+func bitmapFlip(b []byte, n uint32) { b[n/8] ^= 1 << (7 - n%8) }
+
+// natBlock is where block n of the NAT lies, in its first or second copy.
+// Copies alternate segment by segment.
+func (g *geometry) natBlock(n uint32, second bool) int64 {
+	at := int64(g.nat) + int64(n/segBlocks)*2*segBlocks + int64(n%segBlocks)
+	if second {
+		at += segBlocks
+	}
+	return at
+}
+
+// natTable reads the node address table, with the journal over it.
+type natTable struct {
+	fs      *FS
+	journal map[uint32]natEntry
+}
+
+func (c *checkpoint) natJournal() (map[uint32]natEntry, error) {
+	j := sumJournal(c.sums[logHotData])
+	n := int(le.Uint16(j))
+	if n > natJournalMax {
+		return nil, packError(c.pack, "%d entries in the NAT journal", n)
+	}
+	m := make(map[uint32]natEntry, n)
+	for i := range n {
+		e := j[2+i*natJournalEntry:]
+		m[le.Uint32(e)] = natEntryOf(e[4:])
+	}
+	return m, nil
+}
+
+// readNATBlock reads the current copy of a block of the NAT, without journal.
+func (fs *FS) readNATBlock(n uint32, buf []byte) error {
+	return store.ReadFull(fs.s, buf[:blockSize], fs.geo.natBlock(n, bitmapTest(fs.natBits, n))*blockSize)
+}
+
+// nat returns the entry of a node.
+func (fs *FS) natEntry(nid uint32) (natEntry, error) {
+	if uint64(nid) >= fs.geo.nids {
+		return natEntry{}, &image.CorruptError{What: "node number", Ino: image.Ino(nid), Why: fmt.Sprintf("%d, there are %d", nid, fs.geo.nids)}
+	}
+	if e, ok := fs.natNew[nid]; ok {
+		return e, nil
+	}
+	if e, ok := fs.natJournal[nid]; ok {
+		return e, nil
+	}
+	var b [natEntrySize]byte
+	n := nid / natPerBlock
+	at := fs.geo.natBlock(n, bitmapTest(fs.natBits, n))*blockSize + int64(nid%natPerBlock)*natEntrySize
+	if err := fs.cache.Read(b[:], at); err != nil {
+		return natEntry{}, err
+	}
+	return natEntryOf(b[:]), nil
+}
+
+// nodeBlock returns where a node that must exist lies.
+func (fs *FS) nodeBlock(nid uint32) (natEntry, error) {
+	e, err := fs.natEntry(nid)
+	if err != nil {
+		return e, err
+	}
+	switch {
+	case e.block == 0:
+		return e, fmt.Errorf("inode %d: %w", nid, image.ErrNotExist)
+	case e.block == newAddr && fs.dirty[nid] != nil:
+	case !fs.geo.inMain(image.Pblk(e.block)):
+		return e, &image.CorruptError{What: "NAT entry", Ino: image.Ino(nid), Pblk: image.Pblk(e.block), Why: "not a block of the main area"}
+	}
+	return e, nil
+}
+
+// nats calls f for each node in use in ascending order, inodes or all.
+func (fs *FS) nats(first, end uint64, f func(nid uint32, e natEntry) error) error {
+	buf := make([]byte, blockSize)
+	end = min(end, fs.geo.nids)
+	for nid := first; nid < end; {
+		n := uint32(nid / natPerBlock)
+		if err := fs.readNATBlock(n, buf); err != nil {
+			return err
+		}
+		stop := min(end, uint64(n+1)*natPerBlock)
+		for ; nid < stop; nid++ {
+			id := uint32(nid)
+			e, ok := fs.natNew[id]
+			if !ok {
+				e, ok = fs.natJournal[id]
+			}
+			if !ok {
+				e = natEntryOf(buf[nid%natPerBlock*natEntrySize:])
+			}
+			if e.block == 0 || nid < firstNid && nid != rootIno {
+				continue
+			}
+			if err := f(id, e); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
