@@ -178,7 +178,7 @@ func (t *Tx) tryCommit(to stage, position []byte) error {
 // What may be written between two syncs of home, in bytes: to home, and to the
 // log. After a crash recovery looks at that much.
 const (
-	maxUnsynced = 256 << 20
+	maxUnsynced = 512 << 20 // two syncs each, the second for the mark
 	maxEpoch    = 64 << 20
 )
 
