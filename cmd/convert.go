@@ -27,6 +27,7 @@ type convertOptions struct {
 	initOnly   bool
 	resilience string
 	copyTo     string
+	shared     string
 }
 
 // register adds the flags that all conversions have.
@@ -35,12 +36,15 @@ func (o *convertOptions) register(f *pflag.FlagSet) {
 	f.StringVar(&o.log, "journal", "", "keep the journal in `FILE` instead of IMAGE.fsenc")
 	f.BoolVar(&o.initOnly, "init-only", false, "record the plan and mark the image; fsenc resume does the work")
 	f.StringVar(&o.resilience, "resilience", "checksum", "protect contents by `MODE`: checksum, journal, or none (copies only)")
+	f.StringVar(&o.shared, "shared", "refuse", "where others share extents with the tree (btrfs): `refuse`, unshare (copy them), or whole (take snapshots of the tree along, copy the rest)")
 	f.StringVar(&o.copyTo, "copy-to", "", "write the converted image to the new file `NEW` and leave IMAGE alone")
 }
 
 // check refuses what contradicts itself, before anything is opened.
 func (o *convertOptions) check() error {
 	switch {
+	case o.shared != "refuse" && o.shared != "unshare" && o.shared != "whole":
+		return usagef("--shared: %q is none of refuse, unshare, whole", o.shared)
 	case o.resilience != "checksum" && o.resilience != "journal" && o.resilience != "none":
 		return usagef("--resilience: %q is none of checksum, journal, none", o.resilience)
 	case o.resilience == "none" && o.copyTo == "":
@@ -149,6 +153,29 @@ type conversion struct {
 	plan    *convert.Plan
 	log     string
 	opts    convert.Options
+	tops    []convert.Top
+
+	// make plans for an open filesystem; it is called again when the image has
+	// been changed on the way.
+	make func(fs image.FS, tops []convert.Top, o convert.Options) (*convert.Plan, error)
+}
+
+// run plans and carries out.
+func (v *conversion) run() error {
+	if v.o.shared != "refuse" {
+		v.opts.Shared = convert.UnshareShared // with whole, what is left
+	}
+	if v.o.shared == "whole" {
+		if err := v.addTwins(); err != nil {
+			return err
+		}
+	}
+	p, err := v.make(v.fs, v.tops, v.opts)
+	if err != nil {
+		return v.app.refusals(err)
+	}
+	v.plan = p
+	return v.carryOut()
 }
 
 // carryOut asks, converts and reports.
@@ -175,9 +202,15 @@ func (v *conversion) carryOut() error {
 		return err
 	}
 	if v.copy != nil {
+		if err := v.unshare(); err != nil {
+			return err
+		}
 		return v.convertCopy()
 	}
 	if err := v.app.checkUse(v.path, true); err != nil { // while the question stood, somebody may have mounted it
+		return err
+	}
+	if err := v.unshare(); err != nil {
 		return err
 	}
 	log, err := createLog(v.log)

@@ -107,6 +107,9 @@ func (v *conversion) describe(write func([]byte) (int, error)) error {
 	if v.plan.Target != nil {
 		tab.row("new policy:", policyWords(*v.plan.Target, sb.BlockSize))
 	}
+	if t.SharedBytes > 0 {
+		tab.row("shared:", fmt.Sprintf("%s, %s, are copied first; who else has them keeps the plaintext", plural(uint64(len(v.plan.Shared)), "extent"), iec(t.SharedBytes)))
+	}
 	tab.row("space:", fmt.Sprintf("%s at most, %s free", iec(t.NeedBytes), iec(t.FreeBytes)))
 	if v.copy != nil {
 		tab.row("copy:", v.o.copyTo+" gets the result, "+v.path+" stays as it is")

@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"fsenc/internal/convert"
+	"fsenc/internal/image"
 )
 
 func newDecryptDir(a *app) *cobra.Command {
@@ -24,11 +25,11 @@ func newDecryptDir(a *app) *cobra.Command {
 	return c
 }
 
-func (a *app) decryptDir(o *convertOptions, image string, paths []string) error {
+func (a *app) decryptDir(o *convertOptions, file string, paths []string) error {
 	if err := checkPaths(paths...); err != nil {
 		return err
 	}
-	x, err := a.openConverting(image, o)
+	x, err := a.openConverting(file, o)
 	if err != nil {
 		return err
 	}
@@ -37,10 +38,10 @@ func (a *app) decryptDir(o *convertOptions, image string, paths []string) error 
 	if err != nil {
 		return err
 	}
-	opts := convert.Options{Keys: x.ring, OutsideLinks: a.forced(convert.OutsideLinks)}
-	p, err := convert.PlanDecrypt(a.ctx, x.fs, tops, opts)
-	if err != nil {
-		return a.refusals(err)
+	v := &conversion{access: x, command: "decrypt-dir", o: o, tops: tops,
+		opts: convert.Options{Keys: x.ring, OutsideLinks: a.forced(convert.OutsideLinks)}}
+	v.make = func(fs image.FS, tops []convert.Top, opts convert.Options) (*convert.Plan, error) {
+		return convert.PlanDecrypt(a.ctx, fs, tops, opts)
 	}
-	return (&conversion{access: x, command: "decrypt-dir", plan: p, o: o, opts: opts}).carryOut()
+	return v.run()
 }

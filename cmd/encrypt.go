@@ -11,6 +11,7 @@ import (
 	"fsenc/internal/convert"
 	"fsenc/internal/crypt"
 	"fsenc/internal/crypt/policy"
+	"fsenc/internal/image"
 	"fsenc/internal/keystore"
 )
 
@@ -131,14 +132,14 @@ func newEncryptDir(a *app) *cobra.Command {
 	return c
 }
 
-func (a *app) encryptDir(o *encryptOptions, image string, paths []string) error {
+func (a *app) encryptDir(o *encryptOptions, file string, paths []string) error {
 	if err := checkPaths(paths...); err != nil {
 		return err
 	}
 	if _, err := o.policy.policy(); err != nil {
 		return err
 	}
-	x, err := a.openConverting(image, &o.convertOptions)
+	x, err := a.openConverting(file, &o.convertOptions)
 	if err != nil {
 		return err
 	}
@@ -155,12 +156,12 @@ func (a *app) encryptDir(o *encryptOptions, image string, paths []string) error 
 	if err != nil {
 		return err
 	}
-	opts := convert.Options{Keys: x.ring, Wipe: o.wipe, OutsideLinks: a.forced(convert.OutsideLinks), Metadata: metadata}
-	p, err := convert.PlanEncrypt(a.ctx, x.fs, tops, pol, opts)
-	if err != nil {
-		return a.refusals(err)
+	v := &conversion{access: x, command: "encrypt-dir", o: &o.convertOptions, tops: tops,
+		opts: convert.Options{Keys: x.ring, Wipe: o.wipe, OutsideLinks: a.forced(convert.OutsideLinks), Metadata: metadata}}
+	v.make = func(fs image.FS, tops []convert.Top, opts convert.Options) (*convert.Plan, error) {
+		return convert.PlanEncrypt(a.ctx, fs, tops, pol, opts)
 	}
-	return (&conversion{access: x, command: "encrypt-dir", plan: p, o: &o.convertOptions, opts: opts}).carryOut()
+	return v.run()
 }
 
 // refusals lists all that stands in the way of a plan before it becomes the
@@ -175,6 +176,9 @@ func (a *app) refusals(err error) error {
 	}
 	if check := r.Check(); check != "" {
 		return refuse(check, err)
+	}
+	if r.Shared {
+		return &hinted{err, "--shared unshare gives the tree copies, which the others do not get; --shared whole takes the tree along in all snapshots"}
 	}
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"fsenc/internal/convert"
 	"fsenc/internal/crypt"
 	"fsenc/internal/crypt/policy"
+	"fsenc/internal/image"
 )
 
 // rekeyOptions are the flags of rekey.
@@ -39,7 +40,7 @@ func newRekey(a *app) *cobra.Command {
 	return c
 }
 
-func (a *app) rekey(o *rekeyOptions, image string, paths []string) error {
+func (a *app) rekey(o *rekeyOptions, file string, paths []string) error {
 	if err := checkPaths(paths...); err != nil {
 		return err
 	}
@@ -49,7 +50,7 @@ func (a *app) rekey(o *rekeyOptions, image string, paths []string) error {
 	if _, err := o.policy.policy(); err != nil {
 		return err
 	}
-	x, err := a.openConverting(image, &o.convertOptions)
+	x, err := a.openConverting(file, &o.convertOptions)
 	if err != nil {
 		return err
 	}
@@ -62,12 +63,12 @@ func (a *app) rekey(o *rekeyOptions, image string, paths []string) error {
 	if err != nil {
 		return err
 	}
-	opts := convert.Options{Keys: x.ring, OutsideLinks: a.forced(convert.OutsideLinks)}
-	p, err := convert.PlanRekey(a.ctx, x.fs, tops, to, opts)
-	if err != nil {
-		return a.refusals(err)
+	v := &conversion{access: x, command: "rekey", o: &o.convertOptions, tops: tops,
+		opts: convert.Options{Keys: x.ring, OutsideLinks: a.forced(convert.OutsideLinks)}}
+	v.make = func(fs image.FS, tops []convert.Top, opts convert.Options) (*convert.Plan, error) {
+		return convert.PlanRekey(a.ctx, fs, tops, to, opts)
 	}
-	return (&conversion{access: x, command: "rekey", plan: p, o: &o.convertOptions, opts: opts}).carryOut()
+	return v.run()
 }
 
 // newPolicy is the policy that the trees are to have: what the first has now,
