@@ -50,6 +50,7 @@ func (fs *FS) newBlock(t *tree, level int) (*block, error) {
 	fs.cache.drop(addr)
 	fs.dirty[addr] = b
 	fs.addRef(fs.blockID(b), ref{kind: keyTreeRef, root: t.id}, 1)
+	t.grown += int64(fs.ns)
 	return b, nil
 }
 
@@ -59,6 +60,7 @@ func (fs *FS) copyBlock(t *tree, b *block) (*block, error) {
 	if err != nil {
 		return nil, err
 	}
+	t.grown -= int64(fs.ns) // it takes the place of b
 	copy(n.raw[offHdrUUID:][:16], b.raw[offHdrUUID:])
 	n.setItems(b.items())
 	if b.level() > 0 {
@@ -76,6 +78,7 @@ func (fs *FS) copyBlock(t *tree, b *block) (*block, error) {
 // dropBlock gives up a block of the transaction that has nothing left in it.
 func (fs *FS) dropBlock(t *tree, b *block) {
 	delete(fs.dirty, b.addr)
+	t.grown -= int64(fs.ns)
 	fs.addRef(fs.blockID(b), ref{kind: keyTreeRef, root: t.id}, -1)
 }
 

@@ -133,14 +133,17 @@ func (fs *FS) applyRoots() (bool, error) {
 		if len(b) < rootItemMin {
 			return false, fs.itemError(fs.trees[treeRoot], t.rootKey, "%d bytes", len(b))
 		}
-		if le.Uint64(b[offRootAddr:]) == t.addr && int(b[offRootItemLev]) == t.level && le.Uint64(b[offRootGen:]) == t.gen {
+		if le.Uint64(b[offRootAddr:]) == t.addr && int(b[offRootItemLev]) == t.level && le.Uint64(b[offRootGen:]) == t.gen && t.grown == 0 {
 			continue
 		}
 		some = true
+		used := max(0, int64(le.Uint64(b[offRootUsed:]))+t.grown)
+		t.grown = 0
 		err = fs.modify(fs.trees[treeRoot], t.rootKey, func(b []byte) {
 			both := len(b) >= offRootGen2+8 && le.Uint64(b[offRootGen2:]) == le.Uint64(b[offRootGen:])
 			le.PutUint64(b[offRootAddr:], t.addr)
 			le.PutUint64(b[offRootGen:], t.gen)
+			le.PutUint64(b[offRootUsed:], uint64(used))
 			b[offRootItemLev] = byte(t.level)
 			if both {
 				le.PutUint64(b[offRootGen2:], t.gen)

@@ -17,7 +17,8 @@ type tree struct {
 	lastSnapshot uint64 // of a file tree: older blocks may be shared
 	rootKey      key    // of its root item; obj is 0 for the root and chunk trees
 	readonly     bool
-	changed      bool // in the transaction
+	changed      bool  // in the transaction
+	grown        int64 // bytes of blocks that it has more since its root item was stored
 }
 
 // path is the way from the root to an item: path[0] is the leaf.
