@@ -1,6 +1,7 @@
 package convert_test
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"os/exec"
@@ -11,6 +12,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"fsenc/internal/convert"
+	"fsenc/internal/crypt"
+	"fsenc/internal/crypt/policy"
+	"fsenc/internal/image"
+	"fsenc/internal/image/imagetest"
+	"fsenc/internal/image/imagetest/manifest"
+	"fsenc/internal/image/probe"
 	"fsenc/internal/store/storetest"
 )
 
@@ -103,5 +110,115 @@ func TestEncryptAndDecryptF2FS(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Every tree of the golden images, as kernels wrote them, is decrypted and
+// encrypted again; those that are plain are encrypted and decrypted.
+func TestConvertGoldenF2FS(t *testing.T) {
+	names := append(imagetest.Names(t, "f2fs-"), imagetest.Names(t, "oracle/f2fs-")...)
+	for _, name := range names {
+		if name == "f2fs-recovery" {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			g := golden{keys: goldenKeys(t, imagetest.Manifest(t, name)), home: storetest.NewMem(imagetest.GoldenBytes(t, name))}
+			g.before = snapshot(t, g.home, g.keys)
+			for _, top := range imagetest.Manifest(t, name).Tops {
+				if top.Path != "outside" { // it has other names of encrypted files
+					g.turn(t, "/"+top.Path)
+				}
+			}
+		})
+	}
+}
+
+func goldenKeys(t testing.TB, m *manifest.Golden) *crypt.Keyring {
+	t.Helper()
+	ring := new(crypt.Keyring)
+	for _, k := range m.Keys {
+		key, err := crypt.NewMasterKey(bytes.Clone(k.MasterKey))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ring.Add(key)
+		if k.Version == 1 {
+			ring.Bind(policy.Descriptor(k.Descriptor), key)
+		}
+	}
+	return ring
+}
+
+// golden is an image whose trees are converted one after another.
+type golden struct {
+	keys   *crypt.Keyring
+	home   *storetest.Mem
+	before map[string]string
+}
+
+// turn converts a tree to the other form and back.
+func (g *golden) turn(t *testing.T, path string) {
+	t.Helper()
+	fs, err := probe.Open(g.home, probe.Options{Write: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	top := lookup(t, g.home, g.keys, path)
+	a, err := fs.Stat(top.Ino)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.Type != image.TypeDirectory {
+		return
+	}
+	if !a.Encrypted {
+		_, pol := testKey(t)
+		key := g.keys.Keys()[0]
+		pol.Identifier = key.Identifier()
+		g.convert(t, convert.Encrypt, top, pol)
+		g.convert(t, convert.Decrypt, top, pol)
+		return
+	}
+	raw, err := fs.Context(top.Ino)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := policy.ParseContext(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.convert(t, convert.Decrypt, top, c.Policy)
+	g.convert(t, convert.Encrypt, top, c.Policy)
+}
+
+func (g *golden) convert(t *testing.T, op convert.Op, top convert.Top, pol policy.Policy) {
+	t.Helper()
+	fs, err := probe.Open(g.home, probe.Options{Write: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var p *convert.Plan
+	o := convert.Options{Keys: g.keys, Wipe: op == convert.Encrypt, OutsideLinks: true}
+	if op == convert.Encrypt {
+		p, err = convert.PlanEncrypt(t.Context(), fs, []convert.Top{top}, pol, o)
+	} else {
+		p, err = convert.PlanDecrypt(t.Context(), fs, []convert.Top{top}, o)
+	}
+	if err != nil {
+		t.Fatalf("%v %s: %v", op, top.Path, err)
+	}
+	c, err := convert.Begin(g.home, newLog(), p, g.keys)
+	if err != nil {
+		t.Fatalf("%v %s: %v", op, top.Path, err)
+	}
+	if err := c.Run(t.Context(), convert.Forward); err != nil {
+		t.Fatalf("%v %s: %v", op, top.Path, err)
+	}
+	if err := convert.Verify(t.Context(), g.home, p, o); err != nil {
+		t.Fatalf("%v %s: %v", op, top.Path, err)
+	}
+	fsckF2FS(t, g.home.Bytes())
+	if d := cmp.Diff(g.before, snapshot(t, g.home, g.keys)); d != "" {
+		t.Fatalf("%v %s: tree differs (-before +after):\n%s", op, top.Path, d)
 	}
 }

@@ -360,6 +360,15 @@ type Versioned interface {
 	Settle() error
 }
 
+// Moving is what a filesystem has beside FS that never overwrites an inode: each
+// that is edited is written anew elsewhere, and what that frees can be used only
+// after the next Flush.
+type Moving interface {
+	// CheckMoves reports with ErrNoSpace that there is no room for a conversion
+	// that edits so many inodes and allocates so many bytes.
+	CheckMoves(inodes uint64, added int64) error
+}
+
 // Caching is what a filesystem has beside FS that keeps edits in memory until
 // Flush.
 type Caching interface {

@@ -251,17 +251,20 @@ func freeInBoth(a, b sitEntry) uint32 {
 	return n
 }
 
-// room is how many blocks can be written, whether they are added or only move,
-// if nothing that they free is used again: those of segments that are free as a
-// whole, less what may remain of the last section of each kind. Moving adds no
-// blocks, but to be safe all are taken to count.
+// room is how many blocks can be added.
 func (fs *FS) room() int64 {
 	left := int64(fs.ckpt.u64(offUserBlocks)) - int64(fs.validBlocks)
-	if fs.sitOld == nil {
-		return max(0, left)
+	if fs.sitOld != nil {
+		left = min(left, fs.wholeBlocks())
 	}
-	spare := 2 * int64(fs.geo.perSec)
-	return max(0, min(left, (int64(fs.freeSections())*int64(fs.geo.perSec)-spare)*segBlocks))
+	return max(0, left)
+}
+
+// wholeBlocks is how many blocks there are in free sections, less what may
+// remain of the last section of each kind.
+func (fs *FS) wholeBlocks() int64 {
+	const kinds = 2
+	return max(0, int64(fs.freeSections())-kinds) * int64(fs.geo.perSec) * segBlocks
 }
 
 // freeSections counts the sections of which every segment is free.

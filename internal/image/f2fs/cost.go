@@ -6,14 +6,11 @@ import (
 	"fsenc/internal/image"
 )
 
-// What an edit costs is counted in blocks that are written anew, those that only
-// move included: what they free can be used again, but not before the next
-// checkpoint, and by blocks of the same kind. A conversion writes each inode
-// twice, for its context and for its name in its directory. CostDir counts both
-// for all that the directory names; the others count only what is added.
+// What an edit costs is what is added; blocks of directories and symlinks, which
+// only move, are counted too. That inodes move as well is what CheckMoves is for.
 
-// CostDir returns an upper bound of the bytes that SetDir takes for names of the
-// given lengths, whatever their hashes are.
+// CostDir returns an upper bound of the bytes that SetDir allocates for names of
+// the given lengths, whatever their hashes are.
 func (fs *FS) CostDir(dir image.Ino, nameLens []int, encrypted bool) (int64, error) {
 	in, err := fs.dirInode(dir)
 	if err != nil {
@@ -27,10 +24,9 @@ func (fs *FS) CostDir(dir image.Ino, nameLens []int, encrypted bool) (int64, err
 		slots += slotsFor(n)
 		most = max(most, slotsFor(n))
 	}
-	inodes := 2 * (len(nameLens) + 1)
 	if in.inline(inDentry) {
 		if area := inlineDentries(in.inlineArea()); slots <= area.slots {
-			return int64(inodes) * blockSize, nil
+			return 0, nil
 		}
 	}
 	shape := dirShape(in.raw[offDirLevel])
@@ -40,7 +36,7 @@ func (fs *FS) CostDir(dir image.Ino, nameLens []int, encrypted bool) (int64, err
 	if full > 0 || shape.first(1) > uint64(fs.shape(in).inode) {
 		nodes = 2*blocks + 1 // they are scattered: each may need a direct and an indirect one
 	}
-	return int64(inodes+blocks+nodes) * blockSize, nil
+	return int64(blocks+nodes) * blockSize, nil
 }
 
 // dirBlocksFor is the largest number of blocks that n names can take of which so
@@ -50,8 +46,8 @@ func dirBlocksFor(shape dirShape, n, full int) int {
 	return min(n+1, int(shape.first(1))) + min(n, 2*bucketBlocks*full)
 }
 
-// CostContext returns an upper bound of the bytes that SetContext takes for a
-// context of size bytes, beyond what CostDir has counted: a node of attributes.
+// CostContext returns an upper bound of the bytes that SetContext allocates for
+// a context of size bytes: a node of attributes or nothing.
 func (fs *FS) CostContext(ino image.Ino, size int) (int64, error) {
 	in, err := fs.inode(ino)
 	if err != nil {
@@ -65,14 +61,13 @@ func (fs *FS) CostContext(ino image.Ino, size int) (int64, error) {
 	switch {
 	case !ok:
 		return 0, contextRoomError(ino)
-	case node:
+	case node && in.u32(offXattrNid) == 0:
 		return blockSize, nil
 	}
 	return 0, nil
 }
 
-// CostLink returns an upper bound of the bytes that SetLink takes, its inode left
-// out.
+// CostLink returns an upper bound of the bytes that SetLink allocates.
 func (fs *FS) CostLink(ino image.Ino, size int, _ bool) (int64, error) {
 	in, err := fs.linkFor(ino, size)
 	if err != nil {
@@ -84,11 +79,30 @@ func (fs *FS) CostLink(ino image.Ino, size int, _ bool) (int64, error) {
 	return blockSize, nil
 }
 
-// CostUninline returns the bytes that Uninline takes, its inode left out.
+// CostUninline returns the bytes that Uninline allocates.
 func (fs *FS) CostUninline(ino image.Ino) (int64, error) {
 	in, err := fs.inlineFile(ino)
 	if err != nil || in.size() == 0 {
 		return 0, err
 	}
 	return blockSize, nil
+}
+
+// CheckMoves implements image.Moving. Two versions of an inode exist until the
+// next checkpoint, and what is freed in the current segments of the kernel is
+// not used again, so in the worst case, which is that of one large directory,
+// two blocks are taken for an inode.
+func (fs *FS) CheckMoves(inodes uint64, added int64) error {
+	var lost uint64
+	for log := range logs {
+		if seg, _ := fs.ckpt.curSeg(log); isNodeLog(log) {
+			lost += uint64(fs.segment(seg).valid())
+		}
+	}
+	need := int64(min(inodes, fs.validNodes)+min(inodes, lost)) + added/blockSize
+	if have := fs.wholeBlocks(); need > have {
+		return fmt.Errorf("%w: inodes move, which may take %d blocks, and %d are in free segments",
+			image.ErrNoSpace, need, have)
+	}
+	return nil
 }
