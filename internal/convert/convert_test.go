@@ -388,8 +388,12 @@ func TestPowerLossBetweenBatches(t *testing.T) {
 
 // A conversion changes its mind between any two commits, and back.
 func TestResumeAndUndoTakeTurns(t *testing.T) {
+	takeTurns(t, layouts[0].make(t), e2fsck)
+}
+
+func takeTurns(t *testing.T, plain []byte, check func(testing.TB, []byte)) {
+	t.Helper()
 	keys, pol := testKey(t)
-	plain := layouts[0].make(t)
 	want := snapshot(t, storetest.NewMem(plain), nil)
 	home, log := storetest.NewMem(bytes.Clone(plain)), newLog()
 	err := (job{op: convert.Encrypt, keys: keys, pol: pol, small: true, begun: func() error { return context.Canceled }}).run(t.Context(), home, log)
@@ -433,7 +437,7 @@ func TestResumeAndUndoTakeTurns(t *testing.T) {
 	if d := cmp.Diff(want, snapshot(t, home, keys)); d != "" {
 		t.Errorf("tree differs (-want +got):\n%s", d)
 	}
-	e2fsck(t, home.Bytes())
+	check(t, home.Bytes())
 }
 
 // recovery judges what becomes of an image after a power cut.

@@ -9,17 +9,20 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"fsenc/internal/convert"
 	"fsenc/internal/crypt"
 	"fsenc/internal/crypt/policy"
+	"fsenc/internal/feature"
 	"fsenc/internal/image"
 	"fsenc/internal/image/imagetest"
 	"fsenc/internal/image/imagetest/manifest"
 	"fsenc/internal/image/probe"
 	"fsenc/internal/store/storetest"
+	"fsenc/internal/txn"
 )
 
 // f2fsLayouts are images that sload.f2fs fills without the kernel.
@@ -255,4 +258,134 @@ func TestPowerLossF2FS(t *testing.T) {
 	r.powerLoss(t, enc, plain)
 	r.powerLoss(t, job{op: convert.Decrypt, keys: keys, pol: pol, small: true}, encrypted.Bytes())
 	t.Logf("%d cuts, %d states recovered from, %d different results", r.cuts, r.states, len(r.judged))
+}
+
+func TestResumeAndUndoTakeTurnsF2FS(t *testing.T) {
+	takeTurns(t, f2fsLayouts[2].makeF2FS(t, func(dir string) { fill(t, dir) }), fsckF2FS)
+}
+
+// An edit makes a file and clears the mark, or leaves the image as it was.
+func TestEditF2FS(t *testing.T) {
+	l := layout{"edit", "64M", []string{"-O", "extra_attr"}}
+	plain := l.makeF2FS(t, func(dir string) { put(t, dir, "secret/first", 10) })
+	want := snapshot(t, storetest.NewMem(plain), nil)
+	for _, fails := range []bool{false, true} {
+		home := storetest.NewMem(bytes.Clone(plain))
+		err := convert.Edit(home, newLog(), func(fs image.FS) error {
+			if err := fs.SetFeatures([]string{feature.Encrypt}, nil); err != nil || fails {
+				return errors.Join(err, errors.ErrUnsupported)
+			}
+			_, err := fs.Create(fs.Root(), []byte("new"), content("new", 9000), image.NewFile{Perm: 0o600, Time: time.Unix(1, 0)})
+			return err
+		})
+		if fails != errors.Is(err, errors.ErrUnsupported) || !fails && err != nil {
+			t.Fatal(err)
+		}
+		fsckF2FS(t, home.Bytes())
+		fs, err := probe.Open(home, probe.Options{Write: true})
+		if err != nil || fs.Super().Encrypt == fails {
+			t.Errorf("encrypt is set: %v, %v", fs.Super().Encrypt, err)
+		}
+		got := snapshot(t, home, nil)
+		if _, there := got["/new"]; there == fails {
+			t.Errorf("the file is there: %v", there)
+		}
+		delete(got, "/new")
+		delete(got, "/")
+		delete(want, "/")
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("tree differs (-want +got):\n%s", d)
+		}
+	}
+}
+
+// What a plan accepts succeeds, however full the image is, also when it is done
+// in one commit for each inode; and as the image gets fuller it is refused.
+func TestFullF2FS(t *testing.T) {
+	keys, pol := testKey(t)
+	l := layout{"full", "64M", []string{"-O", "encrypt,extra_attr"}}
+	plain := l.makeF2FS(t, func(dir string) { put(t, dir, "secret/first", 10) })
+	accepted, refused := 0, 0
+	for _, left := range []int64{1200, 700, 500, 440, 400, 300, 100} {
+		home := storetest.NewMem(bytes.Clone(plain))
+		fillF2FS(t, home, 400, left)
+		before := snapshot(t, home, nil)
+		err := (job{op: convert.Encrypt, keys: keys, pol: pol, wipe: true, small: true}).run(t.Context(), home, newLog())
+		if errors.Is(err, image.ErrNoSpace) && !errors.Is(err, txn.ErrUnfinished) {
+			refused++
+			continue
+		}
+		if err != nil {
+			t.Fatalf("with %d blocks left: %v", left, err)
+		}
+		accepted++
+		fsckF2FS(t, home.Bytes())
+		if d := cmp.Diff(before, snapshot(t, home, keys)); d != "" {
+			t.Fatalf("with %d blocks left: tree differs (-before +after):\n%s", left, d)
+		}
+		if err := (job{op: convert.Decrypt, keys: keys, pol: pol}).run(t.Context(), home, newLog()); err != nil && !errors.Is(err, image.ErrNoSpace) {
+			t.Fatalf("with %d blocks left: %v", left, err)
+		}
+		fsckF2FS(t, home.Bytes())
+	}
+	if accepted < 2 || refused < 2 {
+		t.Errorf("%d plans accepted, %d refused", accepted, refused)
+	}
+}
+
+// fillF2FS makes small files in the tree, and one beside it that leaves so many
+// blocks.
+func fillF2FS(t *testing.T, home *storetest.Mem, files int, left int64) {
+	t.Helper()
+	fs, err := probe.Open(home, probe.Options{Write: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	top := lookup(t, home, nil, "/secret")
+	n := image.NewFile{Perm: 0o600, Time: time.Unix(1, 0)}
+	for i := range files {
+		if _, err := fs.Create(top.Ino, fmt.Appendf(nil, "file number %d", i), content("small", 100), n); err != nil {
+			t.Fatal(err)
+		}
+		if err := fs.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	filler := fs.Super().FreeBytes/4096 - left
+	if _, err := fs.Create(fs.Root(), []byte("filler"), content("filler", int(filler)*4096), n); err != nil {
+		t.Fatal(err)
+	}
+	if err := fs.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	fsckF2FS(t, home.Bytes())
+}
+
+// A log that never reached the image does not touch one that has been mounted
+// since: the kernel writes a checkpoint, if nothing of the superblock.
+func TestLogOfMountedImageF2FS(t *testing.T) {
+	keys, pol := testKey(t)
+	plain := f2fsLayouts[1].makeF2FS(t, func(dir string) { put(t, dir, "secret/first", 10) })
+	for _, mounted := range []bool{false, true} {
+		log := newLog()
+		err := (job{op: convert.Encrypt, keys: keys, pol: pol}).run(t.Context(), storetest.NewCutter(plain, 0), log)
+		if !errors.Is(err, txn.ErrUnfinished) {
+			t.Fatal(err)
+		}
+		home := storetest.NewMem(bytes.Clone(plain))
+		if mounted {
+			fillF2FS(t, home, 1, 2000)
+		}
+		before := bytes.Clone(home.Bytes())
+		i, out, err := convert.Open(home, log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if mounted && (i != nil || out != convert.NeverBegun || !bytes.Equal(home.Bytes(), before)) {
+			t.Errorf("mounted since: outcome %v, or the image has changed", out)
+		}
+		if !mounted && (i == nil || out != convert.Ready) {
+			t.Errorf("not mounted since: outcome %v", out)
+		}
+	}
 }
