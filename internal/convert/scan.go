@@ -98,21 +98,18 @@ type scanner struct {
 	target *policy.Policy // what an encrypted tree is to have, nil for plaintext
 
 	refused RefusedError
+	anyRoom bool // do not ask for free space
 	dirs    map[image.Ino]bool
 	linked  map[image.Ino]*linkCount
 	claimed claims                // contents, where there are no owners
 	owners  *owners               // nil if the filesystem does not tell
 	known   map[image.Pblk]*place // extents with contexts of their own, and a file that has each
 
-	files  []placed
-	links  []item
-	folded []item // directories, children before parents
-}
+	within image.Ino // the directory whose entries are being scanned
 
-// placed is a file with the place of its first block.
-type placed struct {
-	item
-	at image.Pblk
+	files  []placed
+	links  []placed
+	folded []item // directories, children before parents
 }
 
 // linkCount compares the names seen with the link count.
@@ -163,15 +160,8 @@ func (s *scanner) finish() (*Plan, error) {
 	if err := s.checkResidue(); err != nil {
 		return nil, err
 	}
-	slices.SortFunc(s.files, func(a, b placed) int {
-		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.ino, b.ino))
-	})
 	p := s.plan
-	p.items = make([]item, 0, len(s.files)+len(s.links)+len(s.folded))
-	for _, f := range s.files {
-		p.items = append(p.items, f.item)
-	}
-	p.items = append(append(p.items, s.links...), s.folded...)
+	p.items = s.ordered()
 	if err := s.checkSpace(); err != nil {
 		return nil, err
 	}
@@ -183,6 +173,9 @@ func (s *scanner) finish() (*Plan, error) {
 func (s *scanner) checkSpace() error {
 	t := &s.plan.Totals
 	t.FreeBytes = s.sb.FreeBytes
+	if s.anyRoom {
+		return nil
+	}
 	if c, ok := s.fs.(image.FreeCounting); ok && t.NeedBytes <= t.FreeBytes {
 		n, err := c.CountFree(t.NeedBytes)
 		if err != nil {
@@ -194,6 +187,9 @@ func (s *scanner) checkSpace() error {
 	}
 	if t.NeedBytes > t.FreeBytes {
 		return fmt.Errorf("%w: the conversion may take %d bytes, %d are free", image.ErrNoSpace, t.NeedBytes, t.FreeBytes)
+	}
+	if m, ok := s.fs.(image.Moving); ok {
+		return m.CheckMoves(uint64(len(s.plan.items))+t.Others, t.NeedBytes)
 	}
 	return nil
 }
@@ -301,7 +297,7 @@ func (s *scanner) checkLinks() error {
 
 // mapped accounts for the contents of a regular file and remembers it.
 func (s *scanner) mapped(a image.Attr, p *place, policyIndex uint8) error {
-	f := placed{item: item{ino: a.Ino, kind: image.TypeRegular, policy: policyIndex}}
+	f := s.placed(a, policyIndex)
 	s.plan.Totals.Files++
 	if by, ok := s.fs.(image.ByExtent); ok && !a.Inline {
 		first := len(s.plan.extents)
