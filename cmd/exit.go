@@ -38,6 +38,7 @@ const (
 
 // Exit codes of fsck, as fsck(8) adds them up.
 const (
+	fsckRepaired  = 1
 	fsckProblems  = 4
 	fsckFailed    = 8
 	fsckUsage     = 16

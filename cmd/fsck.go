@@ -19,6 +19,8 @@ import (
 type fsckOptions struct {
 	keys    keyFlags
 	content bool
+	repair  bool
+	preen   bool
 }
 
 func newFsck(a *app) *cobra.Command {
@@ -28,20 +30,36 @@ func newFsck(a *app) *cobra.Command {
 		GroupID: groupRead,
 		Short:   "Check the encryption metadata of an image",
 		Long: "Check the encryption metadata of an image: contexts, policies, nonces, stored names\n" +
-			"and targets, and what of the filesystem bears on them. Nothing is written. With a\n" +
+			"and targets, and what of the filesystem bears on them. With a\n" +
 			"key names, targets and the ends of files are decoded too; with --content all that\n" +
 			"encrypted files hold.\n\n" +
+			"Nothing is written unless --repair says so: then what can be put right without a\n" +
+			"doubt is, before the check. On btrfs those are contexts of extents: a missing one is\n" +
+			"taken from another reference to the same blocks if the key decrypts them with it, one\n" +
+			"without an extent is removed. --preen does the same without asking.\n\n" +
 			"A passphrase is asked for only if --key-id or --protector say which.",
 		Args:              operands("IMAGE"),
 		ValidArgsFunction: completeImage,
 		RunE:              func(_ *cobra.Command, args []string) error { return a.fsck(&o, args[0]) },
 	}
+	c.Flags().BoolVar(&o.repair, "repair", false, "put right what can be without a doubt")
+	c.Flags().BoolVar(&o.preen, "preen", false, "likewise, without asking")
 	c.Flags().BoolVar(&o.content, "content", false, "read all contents of the files that a key opens")
 	o.keys.register(c.Flags())
 	return c
 }
 
 func (a *app) fsck(o *fsckOptions, path string) error {
+	repaired := 0
+	if o.repair || o.preen {
+		if o.preen {
+			a.flags.yes = true
+		}
+		var err error
+		if repaired, err = a.repair(o, path); err != nil {
+			return err
+		}
+	}
 	x, err := a.openChecking(path, &o.keys)
 	if err != nil {
 		return err
@@ -66,7 +84,7 @@ func (a *app) fsck(o *fsckOptions, path string) error {
 	if err := r.summary(res); err != nil {
 		return err
 	}
-	return r.verdict(o, res)
+	return r.verdict(o, res, repaired > 0 && !a.flags.dryRun)
 }
 
 // ignoreStop drops the error of a check that was stopped for another reason.
@@ -219,8 +237,11 @@ func (r *fsckReport) summary(res fsck.Result) error {
 }
 
 // verdict makes the exit code, a sum.
-func (r *fsckReport) verdict(o *fsckOptions, res fsck.Result) error {
+func (r *fsckReport) verdict(o *fsckOptions, res fsck.Result, repaired bool) error {
 	code := exitDone
+	if repaired {
+		code |= fsckRepaired
+	}
 	if res.Errors+res.Warnings > 0 {
 		code |= fsckProblems
 	}

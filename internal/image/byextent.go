@@ -43,6 +43,10 @@ type Sharing interface {
 	// the family that snapshots make, in ascending order.
 	Twins(Ino) ([]Ino, error)
 
+	// SameFile reports whether two inodes are one file in two subvolumes of a
+	// family: they may have one nonce.
+	SameFile(a, b Ino) (bool, error)
+
 	// ReadOnly reports whether the inode's subvolume is marked read-only.
 	ReadOnly(Ino) (bool, error)
 }

@@ -23,7 +23,8 @@ type FS struct {
 	chunks []*chunk
 	cache  *blockCache
 
-	mu    sync.Mutex // guards trees
+	mu    sync.Mutex        // guards trees and kin
+	kin   map[uint64]uint64 // subvolumes that snapshots relate have one number; see SameFile
 	trees map[uint64]*tree
 	def   uint64 // the default subvolume
 
