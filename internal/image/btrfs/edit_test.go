@@ -74,6 +74,7 @@ type converter struct {
 	fs      *FS
 	encrypt bool
 	inline  bool // contents stay inside of items where they fit
+	noData  bool // contents outside of items stay as they are
 	every   int  // edits between two transactions
 	edits   int
 	seen    map[image.Ino]bool
@@ -154,7 +155,7 @@ func (c *converter) file(ino image.Ino) {
 		return
 	}
 	c.check(c.fs.DiskExtents(ino, func(x image.DiskExtent) error {
-		if c.extents[x.Start] || x.Unwritten {
+		if c.noData || c.extents[x.Start] || x.Unwritten {
 			return nil
 		}
 		c.extents[x.Start] = true

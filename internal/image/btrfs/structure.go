@@ -246,7 +246,7 @@ func (s *structure) freeSpace() error {
 		return err
 	}
 	for _, g := range fs.groups {
-		runs, free, err := s.entered(t, g)
+		runs, free, err := fs.enteredSpace(t, g)
 		if err != nil {
 			return err
 		}
@@ -259,32 +259,4 @@ func (s *structure) freeSpace() error {
 		}
 	}
 	return nil
-}
-
-// entered counts the runs and bytes that the free space tree has of a group.
-func (s *structure) entered(t *tree, g *group) (runs int, free uint64, err error) {
-	ss := uint64(s.fs.ss)
-	end := uint64(0) // of the last run
-	err = s.fs.each(t, key{g.start, keyFreeExtent, 0}, func(k key, b []byte) (bool, error) {
-		if k.obj >= g.end() {
-			return false, nil
-		}
-		switch k.kind {
-		case keyFreeExtent:
-			runs, free = runs+1, free+k.off
-		case keyFreeBitmap:
-			for i := range min(k.off/ss, uint64(len(b))*8) {
-				if b[i/8]>>(i%8)&1 == 0 {
-					continue
-				}
-				if at := k.obj + i*ss; at != end {
-					runs++
-				}
-				end = k.obj + (i+1)*ss
-				free += ss
-			}
-		}
-		return true, nil
-	})
-	return runs, free, err
 }
