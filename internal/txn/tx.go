@@ -26,12 +26,14 @@ type Tx struct {
 	plan []byte
 
 	transform Transform
+	marker    Marker
 	over      *overlay
 	rewrites  []Rewrite
 	state     state // of the last commit
 	recBase   int64 // where records begin
 
 	epoch    *xxhash.Digest // over the headers of the epoch, nil before its first
+	number   uint32         // of the epoch that the next record belongs to
 	last     state          // of the last commit of the epoch before
 	unsynced int64          // bytes written home since its last sync
 	broken   error          // set once a commit failed: nothing may be written after it
@@ -141,17 +143,15 @@ func (t *Tx) commit(to stage, position []byte) error {
 	}
 	if err := t.tryCommit(to, position); err != nil {
 		t.fail(err)
-		return t.broken
 	}
-	t.Discard()
-	return nil
+	return t.broken
 }
 
 func (t *Tx) tryCommit(to stage, position []byte) error {
 	guarded := to != stageWorking
 	if guarded {
 		// Its old bytes are those of home, and it is an epoch of its own.
-		if err := t.checkpoint(); err != nil {
+		if err := t.syncHome(); err != nil {
 			return err
 		}
 	}
@@ -168,6 +168,7 @@ func (t *Tx) tryCommit(to stage, position []byte) error {
 	if err := t.writeHome(j); err != nil {
 		return fmt.Errorf("write image: %w", err)
 	}
+	t.Discard()
 	if guarded || t.unsynced >= maxUnsynced || t.state.epochLen >= maxEpoch {
 		return t.checkpoint()
 	}
@@ -177,11 +178,11 @@ func (t *Tx) tryCommit(to stage, position []byte) error {
 // What may be written between two syncs of home, in bytes: to home, and to the
 // log. After a crash recovery looks at that much.
 const (
-	maxUnsynced = 256 << 20
+	maxUnsynced = 512 << 20 // two syncs each, the second for the mark
 	maxEpoch    = 64 << 20
 )
 
-// Checkpoint makes home durable as of the last commit.
+// Checkpoint makes home durable as of the last commit. Nothing may be staged.
 func (t *Tx) Checkpoint() error {
 	if t.broken != nil {
 		return t.broken
@@ -205,10 +206,21 @@ func (t *Tx) checkpoint() error {
 	if t.epoch == nil && t.unsynced == 0 {
 		return nil
 	}
+	if err := t.syncHome(); err != nil {
+		return err
+	}
+	return t.settle()
+}
+
+func (t *Tx) syncHome() error {
+	if t.epoch == nil && t.unsynced == 0 {
+		return nil
+	}
 	if err := t.home.Sync(); err != nil {
 		return fmt.Errorf("sync image: %w", err)
 	}
 	t.last, t.epoch, t.unsynced = t.state, nil, 0
+	t.number++
 	return nil
 }
 
