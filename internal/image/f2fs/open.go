@@ -56,7 +56,7 @@ func Open(s store.Store, o image.Options) (*FS, error) {
 	}
 	sit, nat := fs.ckpt.bitmaps()
 	fs.sitBits, fs.natBits = clone(sit), clone(nat)
-	if fs.natJournal, err = fs.ckpt.natJournal(); err != nil {
+	if fs.natJournal, err = fs.ckpt.natJournal(&fs.geo); err != nil {
 		return nil, err
 	}
 	if err := fs.loadSIT(); err != nil {
