@@ -13,7 +13,9 @@ import (
 // It goes into the other pack. Nothing that the last checkpoint refers to is
 // overwritten but by Settle, so if only a part of this reaches the disk, what
 // counts is whether the last block of the new pack is there. To a caller whose
-// store stages writes and commits them as a whole that is a second safety.
+// store stages writes and commits them as a whole that is a second safety; but
+// it has to commit one checkpoint before it flushes the next, for blocks that
+// the first frees are written to at once.
 func (fs *FS) Flush() error {
 	if err := fs.flushSupers(); err != nil {
 		return err
@@ -97,7 +99,7 @@ func (fs *FS) placeNodes() error {
 				return err
 			}
 		}
-		if err := fs.cache.Write(d.raw, int64(p)*blockSize); err != nil {
+		if err := fs.cache.WriteFresh(d.raw, int64(p)*blockSize); err != nil {
 			return err
 		}
 	}
