@@ -105,3 +105,37 @@ func TestLZORLE(t *testing.T) {
 		t.Errorf("an unknown method: %v", err)
 	}
 }
+
+// Behind the name that an inode keeps WipeSlack leaves what a casefolded
+// directory put there, and nothing of a longer former name.
+func TestWipeFormerName(t *testing.T) {
+	for name, keep := range map[string]int{sampleImage: 0, "oracle/f2fs-casefold-verity-619": hashCopy} {
+		d := newDamager(t, name)
+		ino := d.first(func(a image.Attr) bool {
+			in, err := d.fs.inode(a.Ino)
+			return err == nil && a.Type == image.TypeDirectory && in.advise(advEncName) && (keep > 0) == d.fs.keepsHash(in)
+		})
+		var n int
+		d.inode(uint32(ino), func(in *inode) {
+			n = int(in.u32(offNameLen))
+			for i := n + keep; i < maxNameLen; i++ {
+				in.raw[offName+i] = 'x'
+			}
+		})
+		fs, err := Open(d, image.Options{Write: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := fs.WipeSlack(ino); err != nil {
+			t.Fatal(err)
+		}
+		in, err := fs.inode(ino)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rest := in.raw[offName+n : offName+maxNameLen]
+		if zeros(rest) != (keep == 0) || !zeros(rest[keep:]) {
+			t.Errorf("%s: behind the name of inode %d there is %x", name, ino, rest)
+		}
+	}
+}
