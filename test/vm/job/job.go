@@ -39,6 +39,12 @@ type Mount struct {
 	Fill     []Fill
 	Add      []string // directories that linux.Add writes into
 	Walk     bool     // record the tree
+	// Crash leaves the filesystem in a state that needs recovery.
+	Crash linux.Crash
+	// Attributes are values for files of the filesystem's directory in sysfs.
+	Attributes map[string]string
+	// Refused says that the mount is to fail: the result holds the error.
+	Refused bool
 }
 
 // Fill asks for a tree of linux.Fill.
@@ -58,6 +64,7 @@ type Result struct {
 	Err         string
 	Identifiers [][16]byte // of Keys
 	Tree        []manifest.Entry
+	Log         []string // warnings and errors of the kernel meanwhile
 }
 
 const headerSize = 8
