@@ -1,5 +1,8 @@
 package convert
 
-// SmallBatches makes a conversion commit after little: 4 KiB of contents in
-// pieces of one block of 1 KiB, or one page of metadata.
-func (c *Conversion) SmallBatches() { c.limits = limits{batch: 4 << 10, run: 1 << 10, staged: 1} }
+// SmallBatches makes a conversion commit after little: four blocks of contents
+// in pieces of one block, or one page of metadata.
+func (c *Conversion) SmallBatches() {
+	bs := c.sb.BlockSize
+	c.limits = limits{batch: 4 * int64(bs), run: bs, staged: 1}
+}
