@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"fsenc/internal/image/imagetest/manifest"
 	"fsenc/test/linux"
 	"fsenc/test/vm/job"
 )
@@ -22,6 +21,8 @@ type F2FSRow struct {
 	// DirLevel is the number of levels that new directories leave out.
 	DirLevel string
 	Tree     linux.Tree
+	// Plain puts a tree beside the one that is converted.
+	Plain bool
 	// Populate lets sload.f2fs fill the image instead of the kernel.
 	Populate bool
 }
@@ -39,7 +40,7 @@ func (r F2FSRow) with(change func(*F2FSRow)) F2FSRow {
 // all: setting encrypt is part of what is tested.
 var F2FSRows = []F2FSRow{
 	f2fsRow("bare", 128),
-	f2fsRow("encrypt", 128, "-O", "encrypt").with(func(r *F2FSRow) { r.Tree.Pinned = true }),
+	f2fsRow("encrypt", 128, "-O", "encrypt").with(func(r *F2FSRow) { r.Plain, r.Tree.Pinned = true, true }),
 	f2fsRow("noinline", 128, "-O", "encrypt").with(func(r *F2FSRow) { r.Options = "noinline_data,noinline_dentry,noinline_xattr" }),
 	f2fsRow("extra", 128, "-O", "encrypt,extra_attr"),
 	f2fsRow("checksums", 128, "-O", "encrypt,extra_attr,flexible_inline_xattr,inode_checksum,inode_crtime,lost_found,sb_checksum").
@@ -47,6 +48,7 @@ var F2FSRows = []F2FSRow{
 	f2fsRow("everything", 256, "-C", "utf8", "-O",
 		"encrypt,extra_attr,inode_checksum,inode_crtime,flexible_inline_xattr,project_quota,quota,lost_found,verity,sb_checksum,casefold,compression").
 		with(func(r *F2FSRow) {
+			r.Plain = true
 			t := &r.Tree
 			t.Verity, t.Casefold, t.Projects, t.Compress, t.Pinned = true, true, true, true, true
 		}),
@@ -55,7 +57,7 @@ var F2FSRows = []F2FSRow{
 	f2fsRow("zones", 256, "-O", "encrypt", "-s", "2", "-z", "2"),
 	f2fsRow("nat", 128, "-i", "-O", "encrypt"),
 	f2fsRow("levels", 160, "-O", "encrypt").with(func(r *F2FSRow) { r.DirLevel = "9" }),
-	f2fsRow("sload", 128, "-O", "encrypt,extra_attr").with(func(r *F2FSRow) { r.Populate, r.Tree.NotMounted = true, true }),
+	f2fsRow("sload", 128, "-O", "encrypt,extra_attr").with(func(r *F2FSRow) { r.Plain, r.Populate, r.Tree.NotMounted = true, true, true }),
 }
 
 // Mount mounts the image of the row.
@@ -70,34 +72,29 @@ func (r F2FSRow) Mount(disk int, m job.Mount) job.Mount {
 	return m
 }
 
-// FillMounts are the mounts that fill the image of the row with /secret and
-// /plain and record its tree.
-func (r F2FSRow) FillMounts(disk int) []job.Mount {
-	var mounts []job.Mount
-	if !r.Populate {
-		mounts = append(mounts, r.Mount(disk, job.Mount{Fill: []job.Fill{
-			{Dir: "secret", Tree: r.Tree}, {Dir: "plain", Tree: linux.Tree{BlockSize: 4096}},
-		}}))
+// fill is what the image of the row is filled with: /secret, and beside it
+// /plain where there is one.
+func (r F2FSRow) fill() []job.Fill {
+	fill := []job.Fill{{Dir: "secret", Tree: r.Tree}}
+	if r.Plain {
+		plain := r.Tree
+		plain.F2FS = false
+		fill = append(fill, job.Fill{Dir: "plain", Tree: plain})
 	}
-	return append(mounts, r.Mount(disk, job.Mount{ReadOnly: true, Walk: true}))
+	return fill
 }
 
-// BuildF2FS makes the images of rows, in one boot, and returns their paths
-// and what the kernel sees in them.
-func BuildF2FS(t testing.TB, rows []F2FSRow) (images []string, trees [][]manifest.Entry) {
-	t.Helper()
+// FillF2FS are the mounts that fill the images of rows, which are the first
+// disks, and record their trees. Each row has one mount that walks.
+func FillF2FS(rows []F2FSRow) []job.Mount {
 	var mounts []job.Mount
 	for i, r := range rows {
-		images = append(images, MakeF2FS(t, r))
-		mounts = append(mounts, r.FillMounts(i)...)
-	}
-	results := InVM(t, images, mounts)
-	for i, m := range mounts {
-		if m.Walk {
-			trees = append(trees, results[i].Tree)
+		if !r.Populate {
+			mounts = append(mounts, r.Mount(i, job.Mount{Fill: r.fill()}))
 		}
+		mounts = append(mounts, r.Mount(i, job.Mount{ReadOnly: true, Walk: true}))
 	}
-	return images, trees
+	return mounts
 }
 
 // MakeF2FS runs mkfs.f2fs, and sload.f2fs for a row that it fills.
@@ -124,8 +121,8 @@ func (r F2FSRow) make(image, scratch string) error {
 	if !r.Populate {
 		return nil
 	}
-	for _, name := range []string{"secret", "plain"} {
-		if err := linux.Fill(filepath.Join(scratch, name), r.Tree); err != nil {
+	for _, fill := range r.fill() {
+		if err := linux.Fill(filepath.Join(scratch, fill.Dir), fill.Tree); err != nil {
 			return err
 		}
 	}

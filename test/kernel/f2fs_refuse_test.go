@@ -1,0 +1,111 @@
+package kernel
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"fsenc/test/linux"
+	"fsenc/test/mkimage"
+)
+
+// f2fsCrash is an image that the machine leaves in need of recovery.
+type f2fsCrash struct {
+	how   linux.Crash
+	image string
+}
+
+func f2fsCrashes(t *testing.T) []*f2fsCrash {
+	t.Helper()
+	var list []*f2fsCrash
+	for _, how := range []linux.Crash{linux.Running, linux.Fsynced, linux.Orphan} {
+		row := mkimage.F2FSRow{Name: string(how), SizeMiB: 64, Args: []string{"-O", "encrypt"}}
+		list = append(list, &f2fsCrash{how, mkimage.MakeF2FS(t, row)})
+	}
+	return list
+}
+
+// Images that take more than fsenc has, or rules of their own, are refused
+// with a word about them, and stay as they are.
+func TestRefuseF2FS(t *testing.T) {
+	second := filepath.Join(t.TempDir(), "second.img")
+	if err := os.WriteFile(second, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(second, 96<<20); err != nil {
+		t.Fatal(err)
+	}
+	_, keyFile := masterKey(t, "refuse")
+	for _, c := range []struct {
+		name string
+		args []string
+		word string
+	}{
+		{"several devices", []string{"-O", "encrypt", "-c", second}, "device"},
+		{"read-only feature", []string{"-O", "ro,encrypt"}, "read-only"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			image := mkimage.MakeF2FS(t, mkimage.F2FSRow{Name: "refused", SizeMiB: 64, Args: c.args})
+			mustRefuse(t, image, []int{exitDamaged, exitRefused})
+			out, _ := try(t, "encrypt-dir", image, "/secret", "--key-file", keyFile, "--yes")
+			if !strings.Contains(out, c.word) {
+				t.Errorf("no word of %q:\n%s", c.word, out)
+			}
+		})
+	}
+}
+
+// One damaged superblock or checkpoint is no reason to give up reading: the
+// other is there for that. With both damaged nothing is done at all.
+func TestDamagedF2FS(t *testing.T) {
+	const block = 4096
+	pristine := mkimage.MakeF2FS(t, mkimage.F2FSRow{Name: "damaged", SizeMiB: 64, Args: []string{"-O", "encrypt,sb_checksum"}})
+	const pack = 512 * block // mkfs.f2fs puts the first one here on an image of this size
+	for _, c := range []struct {
+		name    string
+		offsets []int64
+		exit    int
+	}{
+		{"first superblock", []int64{1024 + 16}, 0},
+		{"second superblock", []int64{block + 1024 + 16}, 0},
+		{"both superblocks", []int64{1024 + 16, block + 1024 + 16}, exitDamaged},
+		{"first checkpoint", []int64{pack + 16}, 0},
+		{"second checkpoint", []int64{2*pack + 16}, 0},
+		{"both checkpoints", []int64{pack + 16, 2*pack + 16}, exitDamaged},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			image := copyOf(t, pristine, filepath.Join(t.TempDir(), "damaged.img"))
+			for _, off := range c.offsets {
+				flip(t, image, off)
+			}
+			before := digest(t, image)
+			if out, code := try(t, "ls", image, "/"); code != c.exit {
+				t.Errorf("ls: exit %d, want %d\n%s", code, c.exit, out)
+			}
+			if digest(t, image) != before {
+				t.Error("the image has changed")
+			}
+			if c.exit != 0 {
+				mustRefuse(t, image, []int{c.exit})
+			}
+		})
+	}
+}
+
+// flip inverts a byte of a file.
+func flip(t *testing.T, file string, off int64) {
+	t.Helper()
+	f, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	b := make([]byte, 1)
+	if _, err := f.ReadAt(b, off); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte{^b[0]}, off); err != nil {
+		t.Fatal(err)
+	}
+}
