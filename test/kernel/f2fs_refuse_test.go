@@ -56,12 +56,19 @@ func TestRefuseF2FS(t *testing.T) {
 	}
 }
 
-// One damaged superblock or checkpoint is no reason to give up reading: the
-// other is there for that. With both damaged nothing is done at all.
+// One damaged superblock or checkpoint is no reason to give up reading: after
+// a conversion the other says the same. With both damaged nothing is done at
+// all.
 func TestDamagedF2FS(t *testing.T) {
 	const block = 4096
-	pristine := mkimage.MakeF2FS(t, mkimage.F2FSRow{Name: "damaged", SizeMiB: 64, Args: []string{"-O", "encrypt,sb_checksum"}})
 	const pack = 512 * block // mkfs.f2fs puts the first one here on an image of this size
+	row := mkimage.F2FSRow{Name: "damaged", SizeMiB: 128, Args: []string{"-O", "encrypt,extra_attr,sb_checksum"}, Populate: true}
+	row.Tree = linux.Tree{BlockSize: block, NotMounted: true}
+	pristine := mkimage.MakeF2FS(t, row)
+	_, keyFile := masterKey(t, "damaged")
+	run(t, "setup", pristine, "--yes")
+	run(t, "encrypt-dir", pristine, "/secret", "--key-file", keyFile, "--yes")
+	want := run(t, "ls", "-R", pristine, "/secret", "--key-file", keyFile)
 	for _, c := range []struct {
 		name    string
 		offsets []int64
@@ -80,7 +87,8 @@ func TestDamagedF2FS(t *testing.T) {
 				flip(t, image, off)
 			}
 			before := digest(t, image)
-			if out, code := try(t, "ls", image, "/"); code != c.exit {
+			out, code := try(t, "ls", "-R", image, "/secret", "--key-file", keyFile)
+			if code != c.exit || code == 0 && out != want {
 				t.Errorf("ls: exit %d, want %d\n%s", code, c.exit, out)
 			}
 			if digest(t, image) != before {

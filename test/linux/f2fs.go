@@ -91,7 +91,7 @@ func (f *filler) inlineDirs() {
 // thousandNames is a directory of several levels of hash buckets.
 func (f *filler) thousandNames() {
 	dir := f.dir(f.name("-thousands"))
-	for i := range 300 {
+	for i := range 150 {
 		name := func(link int) string {
 			return filepath.Join(dir, f.name(fmt.Sprintf("-%d %d%s", link, i, strings.Repeat("x", (i*7+link*31)%90))))
 		}

@@ -205,9 +205,10 @@ func dataRanges(fd int, size int64) ([][2]int64, error) {
 
 const maxXattr = 64 << 10 // bytes, XATTR_SIZE_MAX and XATTR_LIST_MAX
 
+// xattrs asks with a small buffer first: the kernel clears as much as it is
+// offered, which takes the test machine longer than everything else.
 func xattrs(full string) (map[string][]byte, error) {
-	buf := make([]byte, maxXattr)
-	n, err := unix.Llistxattr(full, buf)
+	list, err := enough(func(buf []byte) (int, error) { return unix.Llistxattr(full, buf) })
 	if err != nil {
 		if errors.Is(err, unix.ENOTSUP) {
 			return nil, nil
@@ -215,21 +216,34 @@ func xattrs(full string) (map[string][]byte, error) {
 		return nil, err
 	}
 	var all map[string][]byte
-	for name := range strings.SplitSeq(strings.TrimSuffix(string(buf[:n]), "\x00"), "\x00") {
+	for name := range strings.SplitSeq(strings.TrimSuffix(string(list), "\x00"), "\x00") {
 		if name == "" {
 			continue
 		}
-		value := make([]byte, maxXattr)
-		n, err := unix.Lgetxattr(full, name, value)
+		value, err := enough(func(buf []byte) (int, error) { return unix.Lgetxattr(full, name, buf) })
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		if all == nil {
 			all = make(map[string][]byte)
 		}
-		all[name] = value[:n:n]
+		all[name] = value
 	}
 	return all, nil
+}
+
+// enough calls get with a buffer that is large enough.
+func enough(get func([]byte) (int, error)) ([]byte, error) {
+	buf := make([]byte, 512)
+	n, err := get(buf)
+	if errors.Is(err, unix.ERANGE) {
+		buf = make([]byte, maxXattr)
+		n, err = get(buf)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return buf[:n:n], nil
 }
 
 // reason is an error without the path, which is different on each machine.
