@@ -22,6 +22,7 @@ type jsonConversion struct {
 	Others    uint64       `json:"others"`
 	Skipped   uint64       `json:"skipped"`
 	Names     uint64       `json:"names"`
+	Inline    uint64       `json:"inline"`
 	Bytes     int64        `json:"bytes"`
 	NeedBytes int64        `json:"need_bytes"`
 	FreeBytes int64        `json:"free_bytes"`
@@ -37,7 +38,7 @@ func (v *conversion) result(state string) error {
 	}
 	r := jsonConversion{
 		header: headerOf(v.command), Image: v.path, Files: t.Files, Dirs: t.Dirs, Symlinks: t.Links,
-		Others: t.Others, Skipped: t.Skipped, Names: t.Names, Bytes: t.Bytes, NeedBytes: t.NeedBytes,
+		Others: t.Others, Skipped: t.Skipped, Names: t.Names, Inline: t.Inline, Bytes: t.Bytes, NeedBytes: t.NeedBytes,
 		FreeBytes: t.FreeBytes, Journal: v.log, State: state, Verified: state == "done",
 		Policies: []jsonPolicy{}, Paths: []jsonPath{},
 	}
@@ -86,6 +87,9 @@ func (v *conversion) howToTest() error {
 	if v.o.copyTo != "" {
 		img = operand(v.o.copyTo)
 	}
+	if v.fs.Super().Kind != "ext4" {
+		return v.howToTestOther(img)
+	}
 	if v.plan.Op == convert.Decrypt {
 		_, err := fmt.Fprintf(v.app.out, "test it: e2fsck -fn %[1]s && mount -o loop,ro %[1]s /mnt\n", img)
 		return err
@@ -98,17 +102,41 @@ func (v *conversion) howToTest() error {
 	return err
 }
 
+// howToTestOther does so for what is not ext4.
+func (v *conversion) howToTestOther(img string) error {
+	check := map[string]string{"f2fs": "fsck.f2fs --dry-run", "btrfs": "btrfs check"}[v.fs.Super().Kind]
+	then := ""
+	if v.plan.Op != convert.Decrypt {
+		then = " && fscryptctl add_key /mnt < KEYFILE"
+		if !v.k.raw() {
+			then = " && fscrypt unlock /mnt" + operand(v.plan.Tops[0].Path)
+		}
+		if v.fs.Super().Kind == "btrfs" {
+			_, err := fmt.Fprintf(v.app.out, "test it: fsenc fsck --content %s (no released kernel reads %s)\n", img, v.fs.Super().Layout)
+			return err
+		}
+	}
+	_, err := fmt.Fprintf(v.app.out, "test it: %s %[2]s && mount -o loop %[2]s /mnt%s\n", check, img, then)
+	return err
+}
+
 // describe prints what is going to be done.
 func (v *conversion) describe(write func([]byte) (int, error)) error {
 	t, sb := v.plan.Totals, v.fs.Super()
 	tab := newTable(writerFunc(write))
 	tab.row("image:", v.path)
 	tab.row("filesystem:", sb.Kind+", "+uuid(sb.UUID))
+	if sb.Layout != "" {
+		tab.row("layout:", sb.Layout)
+	}
 	for _, top := range v.plan.Tops {
 		tab.row(v.plan.Op.String()+":", top.Path)
 	}
 	tab.row("contains:", fmt.Sprintf("%s, %s, %s, %s", plural(t.Files, "file"), plural(t.Dirs, "directory"),
 		plural(t.Links, "symlink"), iec(t.Bytes)))
+	if t.Inline > 0 {
+		tab.row("inside of inodes:", plural(t.Inline, "file")+", "+sb.Inline)
+	}
 	if t.Skipped > 0 {
 		tab.row("left alone:", plural(t.Skipped, "inode")+", as wanted already")
 	}

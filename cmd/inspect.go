@@ -21,7 +21,7 @@ func newInspect(a *app) *cobra.Command {
 		"Look at single structures of an image as they are stored, and at the keys that are\n"+
 			"derived from a master key: the bench of those who develop and test. Where a PATH\n"+
 			"is asked for, an inode number in angle brackets will do: '<131>'.",
-		newInspectContext(a), newInspectSuper(a), newInspectInode(a), newInspectExtents(a), newInspectDir(a), newInspectDerive(a),
+		newInspectContext(a), newInspectSuper(a), newInspectInode(a), newInspectExtents(a), newInspectInline(a), newInspectDir(a), newInspectDerive(a),
 		newInspectCrypt(a), newInspectDirhash(a), newInspectJournal(a))
 }
 

@@ -22,7 +22,8 @@ type setupOptions struct {
 	noMetadata bool
 	allUsers   bool
 	remove     bool
-	anyFeature bool // with remove: none was named
+	keys       keyFlags // with remove, to move contents out of inodes
+	anyFeature bool     // with remove: none was named
 }
 
 func newSetup(a *app) *cobra.Command {
@@ -35,7 +36,8 @@ func newSetup(a *app) *cobra.Command {
 			"are kept in, as fscrypt setup does. Setting a feature makes older kernels and boot\n" +
 			"loaders refuse the filesystem; which ones is said before anything is written.\n\n" +
 			"With --remove the features that no inode needs any more are cleared, and .fscrypt is\n" +
-			"removed when no tree is encrypted.",
+			"removed when no tree is encrypted. Clearing encrypted_inline_data moves contents out\n" +
+			"of inodes first, which needs the keys.",
 		Args:              operands("IMAGE"),
 		ValidArgsFunction: completeImage,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -47,10 +49,11 @@ func newSetup(a *app) *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	f.StringSliceVar(&o.features, "feature", []string{feature.Encrypt}, "set each `FEATURE` of the list: encrypt, stable_inodes; with --remove clear those, all if none is named")
+	f.StringSliceVar(&o.features, "feature", []string{feature.Encrypt}, "set each `FEATURE` of the list: encrypt, stable_inodes, encrypted_inline_data; with --remove clear those, all if none is named")
 	f.BoolVar(&o.noMetadata, "no-metadata", false, "leave .fscrypt alone: keys are kept elsewhere")
 	f.BoolVar(&o.allUsers, "all-users", false, "let every user keep keys in .fscrypt, not just the owner of the root directory")
 	f.BoolVar(&o.remove, "remove", false, "clear what no inode needs any more")
+	o.keys.register(f)
 	return c
 }
 
@@ -162,16 +165,16 @@ func (a *app) setupDone(r setupResult) error {
 
 // unsetup clears what no inode needs.
 func (a *app) unsetup(o *setupOptions, path string) error {
-	img, err := a.openImage(path, probe.Options{Write: true})
+	x, err := a.openWriting(path, &o.keys)
 	if err != nil {
 		return err
 	}
-	defer img.Close()
+	defer x.Close()
+	img := x.opened
 	sb := img.fs.Super()
 	if o.anyFeature {
 		o.features = feature.Settable(sb.Kind)
-	}
-	if err := feature.Check(sb, o.features); err != nil {
+	} else if err := feature.Check(sb, o.features); err != nil {
 		return err
 	}
 	s, err := survey.Take(a.ctx, img.fs)
@@ -198,8 +201,22 @@ func (a *app) unsetup(o *setupOptions, path string) error {
 	for _, w := range r.Warnings {
 		a.warn("%s", w)
 	}
+	var inline []image.Ino
+	if slices.Contains(r.Cleared, feature.EncryptedInlineData) {
+		if inline, err = x.inlineFiles(); err != nil {
+			return err
+		}
+		if len(inline) > 0 {
+			a.note("the contents of %s move out of the inode into blocks", plural(uint64(len(inline)), "file"))
+		}
+	}
 	if !a.flags.dryRun {
 		if err := a.confirm("Take the setup of " + escapeString(path) + " back?"); err != nil {
+			return err
+		}
+	}
+	if slices.Contains(r.Cleared, feature.EncryptedInlineData) && !a.flags.dryRun {
+		if err := x.moveOut(inline); err != nil {
 			return err
 		}
 	}
@@ -217,7 +234,7 @@ func planRemoval(fs image.FS, s *survey.Survey, o *setupOptions) (r setupResult,
 	for _, f := range o.features {
 		switch {
 		case !slices.Contains(sb.Features, f):
-		case neededBy(s, f) > 0:
+		case f != feature.EncryptedInlineData && neededBy(s, f) > 0:
 			kept = fmt.Errorf("the feature %s is needed by %s", f, plural(neededBy(s, f), "inode"))
 		default:
 			r.Cleared = append(r.Cleared, f)

@@ -73,7 +73,10 @@ func Begin(home, log store.Store, p *Plan, keys *crypt.Keyring) (*Conversion, er
 		return nil, err
 	}
 	m := p.Method()
-	h := txn.Header{Kind: p.Op.String(), Method: m, Plaintext: p.Op == Decrypt}
+	// An inode that holds its name gets a context before its directory, and with
+	// it the name, is encrypted.
+	plaintext := p.Op == Decrypt || p.super.NamedInodes
+	h := txn.Header{Kind: p.Op.String(), Method: m, Plaintext: plaintext}
 	tx, fs, err := begin(home, log, h, p.marshal())
 	if err != nil {
 		return nil, err

@@ -98,6 +98,7 @@ type scanner struct {
 	target *policy.Policy // what an encrypted tree is to have, nil for plaintext
 
 	refused RefusedError
+	anyRoom bool // do not ask for free space
 	dirs    map[image.Ino]bool
 	linked  map[image.Ino]*linkCount
 	claimed claims
@@ -165,11 +166,25 @@ func (s *scanner) finish() (*Plan, error) {
 	}
 	p.items = append(append(p.items, s.links...), s.folded...)
 	p.Totals.FreeBytes = s.sb.FreeBytes
-	if p.Totals.NeedBytes > p.Totals.FreeBytes {
-		return nil, fmt.Errorf("%w: the conversion may take %d bytes, %d are free",
-			image.ErrNoSpace, p.Totals.NeedBytes, p.Totals.FreeBytes)
+	if err := s.checkRoom(); err != nil {
+		return nil, err
 	}
 	return p, nil
+}
+
+// checkRoom compares what the conversion takes with what there is.
+func (s *scanner) checkRoom() error {
+	t := &s.plan.Totals
+	if s.anyRoom {
+		return nil
+	}
+	if t.NeedBytes > t.FreeBytes {
+		return fmt.Errorf("%w: the conversion may take %d bytes, %d are free", image.ErrNoSpace, t.NeedBytes, t.FreeBytes)
+	}
+	if m, ok := s.fs.(image.Moving); ok {
+		return m.CheckMoves(uint64(len(s.plan.items))+t.Others, t.NeedBytes)
+	}
+	return nil
 }
 
 // checkResidue reads what tells the wipe where to write: damage there would

@@ -33,7 +33,7 @@ func Verify(ctx context.Context, home store.Store, p *Plan, o Options) error {
 		back = &Plan{Op: Encrypt, Tops: p.Tops, Policies: p.Policies}
 	}
 	s := newScanner(ctx, fs, back, o)
-	s.sb.FreeBytes = 1<<63 - 1 // whether it could be converted back is not asked
+	s.anyRoom = true // whether it could be converted back is not asked
 	for _, t := range p.Tops {
 		scan := s.encryptedTop
 		if p.Op == Decrypt {

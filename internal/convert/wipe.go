@@ -13,7 +13,8 @@ import (
 // does not use. Everything is committed by now, so this goes straight to the
 // image; a crash in the middle leaves the mark, and wiping starts anew. First
 // comes what directories and symlinks outside of the tree hold in between,
-// which checksums may cover: that is committed like any other edit.
+// which checksums may cover: that is committed like any other edit, and with it
+// goes an older state of the filesystem that refers to what is to be wiped.
 func (c *Conversion) wipe(ctx context.Context) error {
 	if err := c.wipeOthers(ctx); err != nil {
 		return err
@@ -81,7 +82,13 @@ func (c *Conversion) wipeOthers(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("wipe slack: %w", err)
 	}
-	if c.staged() == 0 {
+	older, ok := c.fs.(image.Versioned)
+	if ok {
+		if err := older.Settle(); err != nil {
+			return err
+		}
+	}
+	if c.staged() == 0 && !ok {
 		return nil
 	}
 	return c.commit()

@@ -178,6 +178,7 @@ type Super struct {
 	Encrypt        bool // the feature that encryption needs is set
 	StableInodes   bool // inode numbers never change
 	Casefold       bool
+	NamedInodes    bool // inodes hold the names that directories have for them
 	LowHash        bool // the hash of a casefolded name is its low 32 bits alone
 	RootPolicy     bool // the root directory can have a policy
 	MaxFileBits    int  // position of the highest bit of s_maxbytes-1
@@ -349,6 +350,23 @@ type InlineEncrypter interface {
 	// SetInline replaces what an inline file stores, zeros behind it. The size
 	// of the file stays.
 	SetInline(ino Ino, stored []byte) error
+}
+
+// Versioned is what a filesystem has beside FS that keeps an older state of
+// itself, which a kernel falls back to if the newest is damaged.
+type Versioned interface {
+	// Settle makes the next Flush overwrite the older state with the newest, so
+	// that nothing refers to what Residue reports.
+	Settle() error
+}
+
+// Moving is what a filesystem has beside FS that never overwrites an inode: each
+// that is edited is written anew elsewhere, and what that frees can be used only
+// after the next Flush.
+type Moving interface {
+	// CheckMoves reports with ErrNoSpace that there is no room for a conversion
+	// that edits so many inodes and allocates so many bytes.
+	CheckMoves(inodes uint64, added int64) error
 }
 
 // Caching is what a filesystem has beside FS that keeps edits in memory until

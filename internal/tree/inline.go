@@ -9,26 +9,43 @@ import (
 // openInline reads contents that lie in the inode. Without a format for
 // encrypted ones the kernel reads them as they are, whatever the mark says.
 func (t *Tree) openInline(f *File, a image.Attr) (err error) {
-	if f.inline, err = t.fs.Inline(a.Ino); err != nil || !a.Encrypted || t.fs.Super().Inline == "" {
+	encrypted := a.Encrypted && t.fs.Super().Inline != ""
+	if !encrypted || f.stored {
+		if f.inline, err = t.fs.Inline(a.Ino); encrypted {
+			f.size = int64(len(f.inline))
+		}
 		return err
 	}
-	if f.stored {
-		f.size = int64(len(f.inline))
-		return nil
+	if f.inline, err = t.inlinePadded(a.Ino); err == nil {
+		f.inline = f.inline[:min(int64(len(f.inline)), a.Size)]
 	}
-	c, key, err := t.key(a.Ino)
+	return err
+}
+
+// InlinePadded decrypts the contents that an inode keeps inside of itself, with
+// the zeros that fill their last cipher block.
+func (t *Tree) InlinePadded(n Node) ([]byte, error) {
+	b, err := t.inlinePadded(n.Ino)
+	return b, n.wrap(err)
+}
+
+func (t *Tree) inlinePadded(ino image.Ino) ([]byte, error) {
+	b, err := t.fs.Inline(ino)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	cipher, err := key.Inline(c, uint64(a.Ino), t.vol)
+	c, key, err := t.key(ino)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	cipher, err := key.Inline(c, uint64(ino), t.vol)
+	if err != nil {
+		return nil, err
 	}
 	defer cipher.Close()
-	if len(f.inline)%16 != 0 {
-		return &image.CorruptError{What: "inline data", Ino: a.Ino, Why: fmt.Sprintf("%d bytes, no whole cipher blocks", len(f.inline))}
+	if len(b)%16 != 0 {
+		return nil, &image.CorruptError{What: "inline data", Ino: ino, Why: fmt.Sprintf("%d bytes, no whole cipher blocks", len(b))}
 	}
-	cipher.DecryptInline(f.inline)
-	f.inline = f.inline[:min(int64(len(f.inline)), a.Size)]
-	return nil
+	cipher.DecryptInline(b)
+	return b, nil
 }

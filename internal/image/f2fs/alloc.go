@@ -2,6 +2,7 @@ package f2fs
 
 import (
 	"fmt"
+	"math/bits"
 
 	"fsenc/internal/image"
 	"fsenc/internal/store"
@@ -11,23 +12,33 @@ import (
 // overwritten, so a block must be free in it as well as now. The current
 // segments of the six logs are left as they are: the kernel continues them.
 //
-// Each log has a section of its own that was wholly free, which further
-// transactions fill up. Where only as many free segments are left as the kernel
-// wants to find, single free blocks of segments of the same kind are taken.
+// Each log fills a section that was wholly free, and further transactions go on
+// with it. Segments that moving blocks have left half empty are taken before
+// the next free section, so that a long conversion lives on what it frees
+// itself. Where only as many free segments are left as the kernel wants to find,
+// every free block of the right kind is taken first.
 type allocator struct {
 	open [logs]openSection
-	from uint32 // where the search for a free section goes on
-	fill [2]spot
+	from uint32     // where the search for a free section goes on
+	fill [2][2]spot // by kind of block and by how picky the search is
+	free int        // segments that can be taken as a whole, -1 if not counted
 }
 
 // openSection is a section that a log fills; end is 0 if it has none.
 type openSection struct{ seg, off, end uint32 }
 
-// spot is where a search for single blocks goes on, for data and for nodes.
+// spot is where a search for single free blocks goes on.
 type spot struct{ seg, off uint32 }
 
+// worthwhile is how many free blocks make a segment worth filling up while there
+// are free ones: each costs the writing of its summary.
+const worthwhile = segBlocks / 4
+
 // restart lets the search see what the last checkpoint has freed.
-func (a *allocator) restart() { a.fill = [2]spot{} }
+func (a *allocator) restart() {
+	a.fill = [2][2]spot{}
+	a.free = -1
+}
 
 // old is the entry of a segment in the last checkpoint.
 func (fs *FS) old(seg uint32) sitEntry {
@@ -92,47 +103,68 @@ func (fs *FS) summary(seg uint32, kind int) ([]byte, error) {
 	return b, nil
 }
 
+// findBlock looks for a free block of a log.
 func (fs *FS) findBlock(log int) (seg, off uint32, err error) {
-	o := &fs.alloc.open[log]
-	for {
-		for o.seg < o.end {
-			if o.off == segBlocks {
-				o.seg, o.off = o.seg+1, 0
-				continue
-			}
-			seg, off = o.seg, o.off
-			o.off++
-			if !fs.segment(seg).used(off) && !fs.old(seg).used(off) {
+	nodes := isNodeLog(log)
+	if seg, off, ok := fs.nextOpen(log); ok {
+		return seg, off, nil
+	}
+	if seg, off, ok := fs.fillIn(nodes, worthwhile); ok {
+		return seg, off, nil
+	}
+	if fs.freeSegments() > fs.keepFree() && fs.openNext(log) {
+		seg, off, _ = fs.nextOpen(log)
+		return seg, off, nil
+	}
+	for other := range logs {
+		if isNodeLog(other) == nodes {
+			if seg, off, ok := fs.nextOpen(other); ok {
 				return seg, off, nil
 			}
-		}
-		if fs.freeSegments() <= fs.keepFree() {
-			if seg, off, ok := fs.fillIn(isNodeLog(log)); ok {
-				return seg, off, nil
-			}
-		}
-		if !fs.openNext(o) {
-			break
 		}
 	}
-	if seg, off, ok := fs.fillIn(isNodeLog(log)); ok {
+	if seg, off, ok := fs.fillIn(nodes, 1); ok {
+		return seg, off, nil
+	}
+	if fs.openNext(log) {
+		seg, off, _ = fs.nextOpen(log)
 		return seg, off, nil
 	}
 	return 0, 0, fmt.Errorf("%w: no free segment", image.ErrNoSpace)
 }
 
-// keepFree is how many free segments a kernel needs not to start with cleaning.
-func (fs *FS) keepFree() uint32 { return fs.ckpt.u32(offReservedSegs) + 1 }
-
-// freeSegments counts the segments without a block in use, now and in the last
-// checkpoint, that no log has.
-func (fs *FS) freeSegments() (n uint32) {
-	for seg := range fs.geo.segs {
-		if fs.segFree(seg) {
-			n++
+// nextOpen takes the next free block of the section that a log fills.
+func (fs *FS) nextOpen(log int) (seg, off uint32, ok bool) {
+	o := &fs.alloc.open[log]
+	for o.seg < o.end {
+		if o.off == segBlocks {
+			o.seg, o.off = o.seg+1, 0
+			continue
+		}
+		seg, off = o.seg, o.off
+		o.off++
+		if !fs.segment(seg).used(off) && !fs.old(seg).used(off) {
+			return seg, off, true
 		}
 	}
-	return n
+	return 0, 0, false
+}
+
+// keepFree is how many free segments a kernel needs not to start with cleaning.
+func (fs *FS) keepFree() int { return int(fs.ckpt.u32(offReservedSegs)) + 1 }
+
+// freeSegments is how many segments can be taken as a whole. Within a
+// transaction there is no way for another one to become free.
+func (fs *FS) freeSegments() int {
+	if fs.alloc.free < 0 {
+		fs.alloc.free = 0
+		for seg := range fs.geo.segs {
+			if fs.segFree(seg) {
+				fs.alloc.free++
+			}
+		}
+	}
+	return fs.alloc.free
 }
 
 // segFree reports whether a segment can be taken as a whole.
@@ -140,12 +172,22 @@ func (fs *FS) segFree(seg uint32) bool {
 	return fs.segment(seg).valid() == 0 && fs.old(seg).valid() == 0 && !fs.taken(seg)
 }
 
-// taken reports whether a log of the kernel or of ours writes to the segment.
-func (fs *FS) taken(seg uint32) bool {
+// current reports whether a log of the kernel writes to the segment.
+func (fs *FS) current(seg uint32) bool {
 	for log := range logs {
 		if cur, _ := fs.ckpt.curSeg(log); cur == seg {
 			return true
 		}
+	}
+	return false
+}
+
+// taken reports whether a log of the kernel or of ours writes to the segment.
+func (fs *FS) taken(seg uint32) bool {
+	if fs.current(seg) {
+		return true
+	}
+	for log := range logs {
 		if o := &fs.alloc.open[log]; seg < o.end && seg >= o.end-fs.geo.perSec {
 			return true
 		}
@@ -154,7 +196,8 @@ func (fs *FS) taken(seg uint32) bool {
 }
 
 // openNext gives a log the next free section.
-func (fs *FS) openNext(o *openSection) bool {
+func (fs *FS) openNext(log int) bool {
+	o := &fs.alloc.open[log]
 	sections := fs.geo.segs / fs.geo.perSec
 	*o = openSection{}
 	for range sections {
@@ -165,6 +208,7 @@ func (fs *FS) openNext(o *openSection) bool {
 			free = free && fs.segFree(seg)
 		}
 		if free {
+			fs.alloc.free = max(fs.alloc.free-int(fs.geo.perSec), -1)
 			*o = openSection{seg: first, end: first + fs.geo.perSec}
 			return true
 		}
@@ -172,15 +216,20 @@ func (fs *FS) openNext(o *openSection) bool {
 	return false
 }
 
-// fillIn finds a single free block in a segment of nodes or of data.
-func (fs *FS) fillIn(nodes bool) (seg, off uint32, ok bool) {
-	at := &fs.alloc.fill[0]
+// fillIn finds a free block in a segment of nodes or of data that has blocks in
+// use, and at least so many free ones when the search comes to it.
+func (fs *FS) fillIn(nodes bool, least uint32) (seg, off uint32, ok bool) {
+	kind, picky := 0, 0
 	if nodes {
-		at = &fs.alloc.fill[1]
+		kind = 1
 	}
-	for ; at.seg < fs.geo.segs; at.seg, at.off = at.seg+1, 0 {
+	if least > 1 {
+		picky = 1
+	}
+	for at := &fs.alloc.fill[kind][picky]; at.seg < fs.geo.segs; at.seg, at.off = at.seg+1, 0 {
 		e, old := fs.segment(at.seg), fs.old(at.seg)
-		if e.valid() == 0 || old.valid() == 0 || isNodeLog(e.kind()) != nodes || fs.taken(at.seg) {
+		if at.off == 0 && (isNodeLog(e.kind()) != nodes || e.valid() == 0 || segBlocks-e.valid() < least ||
+			fs.taken(at.seg) || freeInBoth(e, old) < least) {
 			continue
 		}
 		for ; at.off < segBlocks; at.off++ {
@@ -193,28 +242,41 @@ func (fs *FS) fillIn(nodes bool) (seg, off uint32, ok bool) {
 	return 0, 0, false
 }
 
-// room is how many blocks can be added to the filesystem: to whole segments, and
-// to those of data that have free blocks. Below keepFree a kernel starts with
-// cleaning, which is slow but no harm: it is taken when there is nothing else.
-func (fs *FS) room() int64 {
-	quota := int64(fs.ckpt.u64(offUserBlocks)) - int64(fs.validBlocks)
-	if fs.sitOld == nil {
-		return max(0, quota)
+// freeInBoth counts the blocks that are free now and were before.
+func freeInBoth(a, b sitEntry) uint32 {
+	n := uint32(segBlocks)
+	for i, x := range a.bitmap() {
+		n -= uint32(bits.OnesCount8(x | b.bitmap()[i]))
 	}
-	free := -int64(moveSegments)
-	var single int64
-	for seg := range fs.geo.segs {
-		e := fs.segment(seg)
-		switch {
-		case fs.segFree(seg):
-			free++
-		case e.valid() > 0 && !isNodeLog(e.kind()) && !fs.taken(seg):
-			single += segBlocks - int64(e.valid())
-		}
-	}
-	return max(0, min(quota, free*segBlocks+single))
+	return n
 }
 
-// moveSegments are kept for blocks that only move: the old ones are free not
-// before the next checkpoint.
-const moveSegments = 2
+// room is how many blocks can be added.
+func (fs *FS) room() int64 {
+	left := int64(fs.ckpt.u64(offUserBlocks)) - int64(fs.validBlocks)
+	if fs.sitOld != nil {
+		left = min(left, fs.wholeBlocks())
+	}
+	return max(0, left)
+}
+
+// wholeBlocks is how many blocks there are in free sections, less what may
+// remain of the last section of each kind.
+func (fs *FS) wholeBlocks() int64 {
+	const kinds = 2
+	return max(0, int64(fs.freeSections())-kinds) * int64(fs.geo.perSec) * segBlocks
+}
+
+// freeSections counts the sections of which every segment is free.
+func (fs *FS) freeSections() (n uint32) {
+	for first := uint32(0); first < fs.geo.segs; first += fs.geo.perSec {
+		free := true
+		for seg := first; free && seg < first+fs.geo.perSec; seg++ {
+			free = fs.segFree(seg)
+		}
+		if free {
+			n++
+		}
+	}
+	return n
+}

@@ -116,24 +116,3 @@ func (fs *FS) xattrNode(in *inode, nid uint32) (rawNode, error) {
 func contextRoomError(ino image.Ino) error {
 	return fmt.Errorf("%w: inode %d has no room for a context beside its extended attributes", image.ErrUnsupported, ino)
 }
-
-// CostContext returns an upper bound of the bytes that SetContext allocates for
-// a context of size bytes.
-func (fs *FS) CostContext(ino image.Ino, size int) (int64, error) {
-	in, err := fs.inode(ino)
-	if err != nil {
-		return 0, err
-	}
-	list, err := fs.otherXattrs(in)
-	if err != nil {
-		return 0, err
-	}
-	ok, node := in.fits(append(list, contextXattr(make([]byte, size))))
-	switch {
-	case !ok:
-		return 0, contextRoomError(ino)
-	case node && in.u32(offXattrNid) == 0:
-		return blockSize, nil
-	}
-	return 0, nil
-}

@@ -23,8 +23,8 @@ type edits struct {
 	alloc allocator
 
 	superDirty bool
-	twin       bool // the next checkpoint goes into both packs
-	moved      bool // a checkpoint was written since Open
+	renew      bool // Flush writes a checkpoint even if nothing else has changed
+	twin       bool // and this one into both packs
 }
 
 // dirtyNode is a node block that is being edited.
@@ -39,10 +39,15 @@ func (fs *FS) begin() {
 	fs.natNew = make(map[uint32]natEntry)
 	fs.dirty = make(map[uint32]*dirtyNode)
 	fs.sums = make(map[uint32][]byte)
-	fs.segDirty = make(map[uint32]bool)
-	if fs.write {
+	switch {
+	case fs.sitOld != nil:
+		for seg := range fs.segDirty {
+			copy(fs.old(seg), fs.segment(seg))
+		}
+	case fs.write:
 		fs.sitOld = bytes.Clone(fs.sit)
 	}
+	fs.segDirty = make(map[uint32]bool)
 	fs.validBlocks = fs.ckpt.u64(offValidBlocks)
 	fs.validNodes = uint64(fs.ckpt.u32(offValidNodes))
 	fs.validInodes = uint64(fs.ckpt.u32(offValidInodes))
@@ -72,12 +77,19 @@ func (fs *FS) nodeLog(in *inode) int {
 
 // Pending is how much Flush will stage, in bytes.
 func (fs *FS) Pending() int64 {
-	return int64(len(fs.dirty))*blockSize + int64(len(fs.sums))*blockSize
+	n := len(fs.dirty) + len(fs.sums)
+	if fs.renew {
+		n++
+	}
+	return int64(n) * blockSize
 }
 
 // newNode makes a node of an inode, all zeros, at an offset of its tree; inode
 // 0 is for an inode itself.
 func (fs *FS) newNode(ino uint32, ofs uint32, log int, cold bool) (uint32, rawNode, error) {
+	if err := fs.claim(); err != nil {
+		return 0, nil, err
+	}
 	nid, err := fs.freeNid()
 	if err != nil {
 		return 0, nil, err
@@ -101,6 +113,14 @@ func (fs *FS) newNode(ino uint32, ofs uint32, log int, cold bool) (uint32, rawNo
 	fs.validNodes++
 	fs.validBlocks++
 	return nid, raw, nil
+}
+
+// claim makes sure that one more block may be in use.
+func (fs *FS) claim() error {
+	if user := fs.ckpt.u64(offUserBlocks); fs.validBlocks >= user {
+		return fmt.Errorf("%w: all %d blocks for files are in use", image.ErrNoSpace, user)
+	}
+	return nil
 }
 
 // freeNid finds a number that no node has.
@@ -146,6 +166,9 @@ func (fs *FS) dropNode(nid uint32) error {
 // newData puts a block of a file into a free place, which becomes the address
 // in a slot.
 func (fs *FS) newData(b []byte, s slot, log int) (image.Pblk, error) {
+	if err := fs.claim(); err != nil {
+		return 0, err
+	}
 	e, err := fs.natEntry(s.nid)
 	if err != nil {
 		return 0, err
@@ -168,6 +191,10 @@ func (fs *FS) dropData(addr uint32) {
 
 // addBlocks changes the count of an inode's blocks and its owners' quota.
 func (fs *FS) addBlocks(in *inode, n int64) error {
-	in.set64(offBlocks, uint64(int64(in.u64(offBlocks))+n))
+	now := int64(in.u64(offBlocks)) + n
+	if now < 1 {
+		return fs.corrupt("inode", in.ino, in.at, "i_blocks %d, changed by %d", in.u64(offBlocks), n)
+	}
+	in.set64(offBlocks, uint64(now))
 	return fs.charge(in, n, 0)
 }

@@ -43,16 +43,21 @@ func featureBit(name string) (uint32, error) {
 }
 
 // SetUnfinished marks both superblocks with id, or takes the mark away if id is
-// zero: then the other pack of the checkpoint is made the same, so that none
-// refers to blocks that have been wiped.
+// zero. A checkpoint goes with it, for what tells an image that has been mounted
+// since from one that has not is the pack that the kernel writes to.
 func (fs *FS) SetUnfinished(id [16]byte) error {
 	fs.sb.set32(offLogSegment, markedLogSegment)
 	if id == ([16]byte{}) {
 		fs.sb.set32(offLogSegment, logSegment)
-		fs.twin = fs.moved
 	}
 	copy(fs.sb.raw[offMarkID:], id[:])
-	fs.superDirty = true
+	fs.superDirty, fs.renew = true, true
+	return nil
+}
+
+// Settle implements image.Versioned.
+func (fs *FS) Settle() error {
+	fs.renew, fs.twin = true, true
 	return nil
 }
 

@@ -9,8 +9,11 @@ import (
 )
 
 // Flush stages one checkpoint with all that was edited; nothing if nothing was.
-// The order does not matter to who writes what is staged whole or not at all;
-// it is the one in which a crash would leave the old checkpoint.
+//
+// It goes into the other pack. Nothing that the last checkpoint refers to is
+// overwritten but by Settle, so if only a part of this reaches the disk, what
+// counts is whether the last block of the new pack is there. To a caller whose
+// store stages writes and commits them as a whole that is a second safety.
 func (fs *FS) Flush() error {
 	if err := fs.flushSupers(); err != nil {
 		return err
@@ -18,10 +21,13 @@ func (fs *FS) Flush() error {
 	if err := fs.flushQuotas(); err != nil {
 		return err
 	}
-	if len(fs.dirty)+len(fs.natNew)+len(fs.segDirty)+len(fs.sums) == 0 && !fs.twin {
+	if len(fs.dirty)+len(fs.natNew)+len(fs.segDirty)+len(fs.sums) == 0 && !fs.renew {
 		return nil
 	}
 	if err := fs.placeNodes(); err != nil {
+		return err
+	}
+	if err := fs.checkTotals(); err != nil {
 		return err
 	}
 	for _, seg := range slices.Sorted(maps.Keys(fs.sums)) {
@@ -38,12 +44,31 @@ func (fs *FS) Flush() error {
 	if err := fs.writeCheckpoint(); err != nil {
 		return err
 	}
+	if fs.twin {
+		if err := fs.writePack(1 - fs.ckpt.pack); err != nil {
+			return err
+		}
+	}
+	fs.renew, fs.twin = false, false
 	fs.natJournal, fs.sitJournal = nil, nil
-	twin := fs.twin
-	fs.twin = false
 	fs.begin()
-	if twin {
-		return fs.writePack(1 - fs.ckpt.pack)
+	return nil
+}
+
+// checkTotals makes sure that the next checkpoint is one that a kernel mounts,
+// whatever damage the edits have met.
+func (fs *FS) checkTotals() error {
+	var nodes, all uint64
+	for seg := range fs.geo.segs {
+		e := fs.segment(seg)
+		all += uint64(e.valid())
+		if isNodeLog(e.kind()) {
+			nodes += uint64(e.valid())
+		}
+	}
+	if nodes != fs.validNodes || all > fs.validBlocks || fs.validBlocks > fs.ckpt.u64(offUserBlocks) || fs.validInodes > nodes {
+		return packError(fs.ckpt.pack, "would come to %d blocks, %d nodes, %d inodes; its segments to %d blocks, %d nodes",
+			fs.validBlocks, fs.validNodes, fs.validInodes, all, nodes)
 	}
 	return nil
 }
@@ -160,7 +185,7 @@ func (fs *FS) writeCheckpoint() error {
 		c.sums[log] = bytes.Clone(c.sums[log])
 		clear(sumJournal(c.sums[log]))
 	}
-	fs.ckpt, fs.moved = &c, true
+	fs.ckpt = &c
 	return fs.writePack(c.pack)
 }
 
@@ -183,13 +208,8 @@ func (fs *FS) writePack(pack int) error {
 
 // emptySegments is free_segment_count: without a block in use, and not current.
 func (fs *FS) emptySegments() (n uint32) {
-	current := make(map[uint32]bool)
-	for log := range logs {
-		seg, _ := fs.ckpt.curSeg(log)
-		current[seg] = true
-	}
 	for seg := range fs.geo.segs {
-		if fs.segment(seg).valid() == 0 && !current[seg] {
+		if fs.segment(seg).valid() == 0 && !fs.current(seg) {
 			n++
 		}
 	}

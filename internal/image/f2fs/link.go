@@ -6,15 +6,28 @@ import (
 	"fsenc/internal/image"
 )
 
+// linkFor reads an inode that must be a symlink, which can store a number of
+// bytes: at least one, and less than a block, for the kernel wants a NUL there.
+func (fs *FS) linkFor(ino image.Ino, size int) (*inode, error) {
+	in, err := fs.inode(ino)
+	if err != nil {
+		return nil, err
+	}
+	if in.fileType() != image.TypeSymlink || size == 0 || size >= blockSize {
+		return nil, fmt.Errorf("%w: a target of %d bytes for inode %d, a %s", image.ErrUnsupported, size, ino, in.fileType())
+	}
+	return in, nil
+}
+
 // SetLink replaces what a symlink stores: in the inode as long as it was there
 // and fits, else in a block.
-func (fs *FS) SetLink(ino image.Ino, stored []byte, _ bool) error {
-	in, err := fs.inode(ino)
+func (fs *FS) SetLink(ino image.Ino, stored []byte, encrypted bool) error {
+	in, err := fs.linkFor(ino, len(stored))
 	if err != nil {
 		return err
 	}
-	if in.fileType() != image.TypeSymlink || len(stored) > blockSize {
-		return fmt.Errorf("%w: a target of %d bytes for inode %d", image.ErrUnsupported, len(stored), ino)
+	if encrypted && (len(stored) < 3 || int(le.Uint16(stored))+2 != len(stored)) {
+		return fmt.Errorf("%w: encrypted target of %d bytes without its length, for inode %d", image.ErrUnsupported, len(stored), ino)
 	}
 	fs.put(in)
 	if in.inline(inData) && len(stored) > len(in.inlineArea()) {
@@ -28,21 +41,6 @@ func (fs *FS) SetLink(ino image.Ino, stored []byte, _ bool) error {
 	b := make([]byte, blockSize)
 	copy(b, stored)
 	return fs.place(in, 0, b, logWarmData)
-}
-
-// CostLink returns an upper bound of the bytes that SetLink allocates.
-func (fs *FS) CostLink(ino image.Ino, size int, _ bool) (int64, error) {
-	in, err := fs.inode(ino)
-	if err != nil {
-		return 0, err
-	}
-	if size > blockSize {
-		return 0, fmt.Errorf("%w: a target of %d bytes for inode %d", image.ErrUnsupported, size, ino)
-	}
-	if in.inline(inData) && size > len(in.inlineArea()) {
-		return blockSize, nil
-	}
-	return 0, nil
 }
 
 // fillInline stores contents in the inode, zeros behind them.
@@ -80,13 +78,4 @@ func (fs *FS) Uninline(ino image.Ino) error {
 		return nil
 	}
 	return fs.place(in, 0, b, logWarmData)
-}
-
-// CostUninline returns the bytes that Uninline allocates.
-func (fs *FS) CostUninline(ino image.Ino) (int64, error) {
-	in, err := fs.inode(ino)
-	if err != nil || in.size() == 0 {
-		return 0, err
-	}
-	return blockSize, nil
 }

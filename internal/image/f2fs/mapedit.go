@@ -71,6 +71,9 @@ func (fs *FS) unmap(in *inode) error {
 				return err
 			}
 		}
+		if s.addr == compressAddr && in.inline(inReleased) {
+			return nil // the head of a released cluster is not counted
+		}
 		fs.dropData(s.addr)
 		freed++
 		return nil

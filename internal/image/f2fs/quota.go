@@ -2,6 +2,8 @@ package f2fs
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"fsenc/internal/image"
 	"fsenc/internal/image/quota"
@@ -143,7 +145,7 @@ func (q *quotaFile) Corrupt(format string, a ...any) error {
 // files: the next transaction reads them again.
 func (fs *FS) flushQuotas() error {
 	for _, q := range fs.quotas {
-		for lblk := range q.dirty {
+		for _, lblk := range slices.Sorted(maps.Keys(q.dirty)) {
 			fs.put(q.in)
 			if err := fs.place(q.in, lblk, q.page[lblk], logWarmData); err != nil {
 				return fmt.Errorf("%s quota: %w", quotaKinds[q.kind].name, err)

@@ -4,38 +4,63 @@ import (
 	"fsenc/internal/image"
 )
 
-// Residue calls f for each run of blocks in the main area that has no owner:
-// what the filesystem has rewritten elsewhere, what it has freed, and what a
-// device held before.
+// Residue calls f for each run of blocks that has no owner, in ascending order:
+// what the filesystem has rewritten elsewhere and what it has freed, blocks
+// between the superblocks and the first area, and those behind the last. Blocks
+// that only edits without a checkpoint have freed still have one.
+//
+// The areas of metadata hold numbers only, and are left alone.
 func (fs *FS) Residue(f func(off, n int64) error) error {
-	start := int64(-1)
-	end := int64(fs.geo.end)
-	for p := int64(fs.geo.main); p < end; p++ {
-		seg, off := fs.geo.segOf(image.Pblk(p))
-		if off == 0 && fs.segment(seg).valid() == 0 {
-			if start < 0 {
-				start = p
-			}
-			p += segBlocks - 1
-			continue
+	var run struct{ start, end int64 } // bytes
+	add := func(start, end int64) error {
+		if start == run.end && run.end > run.start {
+			run.end = end
+			return nil
 		}
-		if !fs.segment(seg).used(off) {
-			if start < 0 {
-				start = p
-			}
-			continue
+		last := run
+		run.start, run.end = start, end
+		if last.end == last.start {
+			return nil
 		}
-		if start >= 0 {
-			if err := f(start*blockSize, (p-start)*blockSize); err != nil {
+		return f(last.start, last.end-last.start)
+	}
+	if err := add(2*blockSize, int64(fs.geo.ckpt)*blockSize); err != nil {
+		return err
+	}
+	for seg := range fs.geo.segs {
+		if err := fs.freeRuns(seg, add); err != nil {
+			return err
+		}
+	}
+	size := min(fs.s.Size(), int64(min(fs.sb.u64(offBlockCount), 1<<40))*blockSize)
+	if err := add(int64(fs.geo.end)*blockSize, max(size, int64(fs.geo.end)*blockSize)); err != nil {
+		return err
+	}
+	return add(-1, -1)
+}
+
+// freeRuns calls f for the runs of free blocks of a segment, in bytes.
+func (fs *FS) freeRuns(seg uint32, f func(start, end int64) error) error {
+	e, old := fs.segment(seg), fs.segment(seg)
+	if fs.sitOld != nil {
+		old = fs.old(seg)
+	}
+	at := int64(fs.geo.blockOf(seg, 0))
+	for off := uint32(0); off < segBlocks; {
+		first := off
+		for off < segBlocks && !e.used(off) && !old.used(off) {
+			off++
+		}
+		if first < off {
+			if err := f((at+int64(first))*blockSize, (at+int64(off))*blockSize); err != nil {
 				return err
 			}
-			start = -1
+		}
+		for off < segBlocks && (e.used(off) || old.used(off)) {
+			off++
 		}
 	}
-	if start < 0 {
-		return nil
-	}
-	return f(start*blockSize, (end-start)*blockSize)
+	return nil
 }
 
 // WipeSlack clears what no entry covers in a directory, what follows the target

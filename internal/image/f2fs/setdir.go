@@ -201,33 +201,3 @@ func (fs *FS) nameInode(dir *inode, e *image.Dirent, encrypted bool) error {
 	}
 	return nil
 }
-
-// CostDir returns an upper bound of the bytes that SetDir allocates. The hashes
-// are not known: a block may have as little as a quarter of its slots in use,
-// but no more blocks are begun than there are entries.
-func (fs *FS) CostDir(dir image.Ino, nameLens []int, encrypted bool) (int64, error) {
-	in, err := fs.dirInode(dir)
-	if err != nil {
-		return 0, err
-	}
-	slots := 2
-	for _, n := range nameLens {
-		slots += slotsFor(n)
-	}
-	if in.inline(inDentry) {
-		area := inlineDentries(in.inlineArea())
-		if slots <= area.slots {
-			return 0, nil
-		}
-	}
-	blocks := min(len(nameLens)+2, 4*(slots/dentriesInBlock+1)+2)
-	nodes := blocks/nodeAddrs + 3
-	if in.raw[offDirLevel] > 0 {
-		nodes = 2*blocks + 3
-	}
-	var have int64
-	if !in.inline(inDentry) {
-		have = int64(in.u64(offBlocks)) - 1
-	}
-	return max(0, int64(blocks+nodes)-have) * blockSize, nil
-}

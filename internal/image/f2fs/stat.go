@@ -107,6 +107,7 @@ func (fs *FS) Super() image.Super {
 		Features:      sb.features(),
 		Encrypt:       sb.has(featEncrypt),
 		StableInodes:  true,
+		NamedInodes:   true,
 		Casefold:      sb.has(featCasefold),
 		LowHash:       true,
 		RootPolicy:    !sb.has(featLostFound),

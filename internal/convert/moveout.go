@@ -1,0 +1,106 @@
+package convert
+
+import (
+	"context"
+	"fmt"
+
+	"fsenc/internal/crypt"
+	"fsenc/internal/crypt/policy"
+	"fsenc/internal/image"
+	"fsenc/internal/store"
+	"fsenc/internal/txn"
+)
+
+// moveOutBatch is how many files one step of MoveOut takes.
+const moveOutBatch = 1024
+
+// InlineFiles lists the files with encrypted contents inside of their inodes,
+// and their policies.
+func InlineFiles(ctx context.Context, fs image.FS) (files []image.Ino, policies []policy.Policy, err error) {
+	if fs.Super().Inline == "" {
+		return nil, nil, nil
+	}
+	seen := make(map[policy.Policy]bool)
+	err = fs.Inodes(func(a image.Attr, err error) error {
+		if err != nil || a.Type != image.TypeRegular || !a.Inline || !a.Encrypted {
+			return err
+		}
+		raw, err := fs.Context(a.Ino)
+		if err != nil {
+			return err
+		}
+		c, err := policy.ParseContext(raw)
+		if err != nil {
+			return fmt.Errorf("inode %d: %w", a.Ino, err)
+		}
+		files = append(files, a.Ino)
+		if !seen[c.Policy] {
+			seen[c.Policy] = true
+			policies = append(policies, c.Policy)
+		}
+		return ctx.Err()
+	})
+	return files, policies, err
+}
+
+// MoveOut moves encrypted contents from inodes to blocks, which kernels without
+// the feature read, in steps that are each whole: after a crash Open ends the one
+// under way, and MoveOut does the rest. newLog makes the log of a step, which is
+// given to done.
+func MoveOut(ctx context.Context, home store.Store, files []image.Ino, keys *crypt.Keyring,
+	newLog func() (store.Store, error), done func(log store.Store, err error) error) error {
+	for len(files) > 0 {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		some := files[:min(moveOutBatch, len(files))]
+		files = files[len(some):]
+		log, err := newLog()
+		if err != nil {
+			return err
+		}
+		if err := done(log, editWith(home, log, txn.Header{Kind: kindEdit}, moveOut(some, keys))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// moveOut is the change of one step.
+func moveOut(files []image.Ino, keys *crypt.Keyring) func(image.FS) error {
+	return func(fs image.FS) error {
+		sb := fs.Super()
+		c := &Conversion{fs: fs, sb: sb, keys: keys, vol: crypt.Volume{UUID: sb.UUID, BlockSize: sb.BlockSize}}
+		for _, ino := range files {
+			if err := c.moveOut(ino); err != nil {
+				return fmt.Errorf("inode %d: %w", ino, err)
+			}
+		}
+		return nil
+	}
+}
+
+// moveOut keeps key and nonce: the first block is encrypted as the contents were
+// inside of the inode, with zeros behind them.
+func (c *Conversion) moveOut(ino image.Ino) error {
+	a, err := c.fs.Stat(ino)
+	if err != nil {
+		return err
+	}
+	f, err := c.storedForm(ino)
+	if err != nil {
+		return err
+	}
+	plain, err := c.inlinePlain(a, f)
+	if err != nil {
+		return err
+	}
+	defer clear(plain)
+	if err := c.setInline(ino, plain, nil); err != nil {
+		return err
+	}
+	if err := c.fs.Uninline(ino); err != nil {
+		return err
+	}
+	return c.encryptBlocks(a, f)
+}
