@@ -2,10 +2,13 @@ package kernel
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"fsenc/internal/image/probe"
+	"fsenc/internal/store"
 	"fsenc/test/linux"
 	"fsenc/test/mkimage"
 )
@@ -24,6 +27,37 @@ func f2fsCrashes(t *testing.T) []*f2fsCrash {
 		list = append(list, &f2fsCrash{how, mkimage.MakeF2FS(t, row)})
 	}
 	return list
+}
+
+// unfinished is a copy of an image with the mark.
+func unfinished(t *testing.T, image string) string {
+	t.Helper()
+	marked := copyOf(t, image, filepath.Join(t.TempDir(), "unfinished.img"))
+	f, err := store.OpenFile(marked, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	fs, err := probe.Open(f, probe.Options{Write: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := fs.SetUnfinished([16]byte{1, 2, 3}); err != nil {
+		t.Fatal(err)
+	}
+	if err := fs.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	return marked
+}
+
+// copyOf copies an image and returns where it is now.
+func copyOf(t *testing.T, image, to string) string {
+	t.Helper()
+	if out, err := exec.Command("cp", "--sparse=always", image, to).CombinedOutput(); err != nil {
+		t.Fatalf("copy: %v: %s", err, out)
+	}
+	return to
 }
 
 // Images that take more than fsenc has, or rules of their own, are refused

@@ -2,15 +2,11 @@ package kernel
 
 import (
 	"encoding/hex"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"fsenc/internal/image/imagetest/manifest"
-	"fsenc/internal/image/probe"
-	"fsenc/internal/store"
 	"fsenc/test/linux"
 	"fsenc/test/mkimage"
 	"fsenc/test/vm/job"
@@ -22,12 +18,13 @@ type f2fsCase struct {
 	policy policyRow
 	to     policyRow // that a copy is rekeyed to, if it has a name
 	root   bool      // everything is encrypted, not /secret alone
+	inline bool      // with the proposed encrypted_inline_data
 
 	image           string
 	before, written []manifest.Entry
-	key, toKey      []byte
+	results         []job.Result // of the boot under way
+	key             []byte
 	keyFile         string
-	walks           int // index of the result that shows the tree
 }
 
 // f2fsPolicies are the policies of the layouts: all kinds that Linux 6.1 takes
@@ -53,7 +50,10 @@ func f2fsCases(t *testing.T) []*f2fsCase {
 	}
 	root := mkimage.F2FSRows[0]
 	root.Name = "root"
-	cases = append(cases, &f2fsCase{row: root, policy: byName("xts-8"), root: true})
+	inline := mkimage.F2FSRows[3]
+	inline.Name = "inline"
+	cases = append(cases, &f2fsCase{row: root, policy: byName("xts-8"), root: true},
+		&f2fsCase{row: inline, policy: byName("xts-16"), inline: true})
 	for _, c := range cases {
 		if c.row.Name == "checksums" {
 			c.to = byName("cbc-v1")
@@ -99,36 +99,29 @@ func TestF2FS(t *testing.T) {
 		t.Run("crash/"+string(c.how), func(t *testing.T) { mustRefuse(t, c.image, []int{exitInUse}) })
 	}
 
-	encrypted := t.Run("encrypt", func(t *testing.T) {
-		for _, c := range cases {
-			t.Run(c.row.Name, func(t *testing.T) { t.Parallel(); c.encrypt(t) })
-		}
-	})
-	if !encrypted {
-		return
-	}
-	results := writeF2FS(t, cases)
-	var kept []*f2fsCase
-	t.Run("written", func(t *testing.T) {
-		for i, c := range cases {
-			t.Run(c.row.Name, func(t *testing.T) { t.Parallel(); c.readBack(t, results[3*i:3*i+3]) })
-		}
-	})
-	if t.Failed() {
-		return
-	}
-	t.Run("decrypt", func(t *testing.T) {
-		for _, c := range cases {
-			if c.to.name != "" {
-				kept = append(kept, c.rekeyed(t))
+	each := func(name string, f func(*f2fsCase, *testing.T)) bool {
+		return t.Run(name, func(t *testing.T) {
+			for _, c := range cases {
+				t.Run(c.row.Name, func(t *testing.T) { t.Parallel(); f(c, t) })
 			}
-			t.Run(c.row.Name, func(t *testing.T) { t.Parallel(); c.decrypt(t) })
-		}
-	})
-	if t.Failed() {
+		})
+	}
+	if !each("encrypt", (*f2fsCase).encrypt) {
 		return
 	}
-	decryptedF2FS(t, cases, kept)
+	writeF2FS(t, cases)
+	if !each("written", (*f2fsCase).readBack) {
+		return
+	}
+	var rekeyed []*f2fsCase
+	for _, c := range cases {
+		if c.to.name != "" {
+			rekeyed = append(rekeyed, c.rekeyed(t))
+		}
+	}
+	if each("decrypt", (*f2fsCase).decrypt) {
+		decryptedF2FS(t, cases, rekeyed)
+	}
 }
 
 // fillF2FS lets the machine fill all images.
@@ -190,85 +183,71 @@ func (c *f2fsCase) encrypt(t *testing.T) {
 	if c.root { // .fscrypt cannot be in what it opens
 		setup = append(setup, "--no-metadata")
 	}
+	if c.inline {
+		setup = append(setup, "--feature", "encrypt,encrypted_inline_data")
+	}
 	run(t, setup...)
 	f2fsClean(t, c.image, "after setup")
 	run(t, append([]string{"encrypt-dir", c.image, c.top(), "--key-file", c.keyFile, "--yes"}, c.policy.flags()...)...)
 	f2fsClean(t, c.image, "after encrypt-dir")
 	noMarks(t, c.image)
+	if c.inline { // the kernel will not write into this one
+		fsckIsContent(t, c.image, c.keyFile)
+		readsBack(t, c.image, c.keyFile, c.before)
+	}
 }
 
 // writeF2FS lets the machine read all images with the key, write into them
 // and read them again. An image with the mark of an unfinished conversion is
 // the last disk: the kernel refuses it, and so does fsck.f2fs.
-func writeF2FS(t *testing.T, cases []*f2fsCase) []job.Result {
+func writeF2FS(t *testing.T, cases []*f2fsCase) {
 	t.Helper()
 	var images []string
 	var mounts []job.Mount
 	for i, c := range cases {
 		images = append(images, c.image)
-		mounts = append(mounts,
-			c.look(i, c.policy, c.key),
-			c.row.Mount(i, c.policy.mount(i, c.key, job.Mount{Add: []string{"secret"}})),
-			c.look(i, c.policy, c.key))
+		mounts = append(mounts, c.look(i, c.policy, c.key))
+		if !c.inline {
+			add := c.policy.mount(i, c.key, job.Mount{Add: []string{"secret"}})
+			mounts = append(mounts, c.row.Mount(i, add), c.look(i, c.policy, c.key))
+		}
 	}
 	marked := unfinished(t, cases[0].image)
 	mounts = append(mounts,
 		job.Mount{Disk: len(images), Type: "f2fs", Refused: true},
 		job.Mount{Disk: len(images), Type: "f2fs", ReadOnly: true, Refused: true})
-	results := mkimage.InVM(t, append(images, marked), mounts)
-	for _, r := range results[3*len(cases):] {
-		if log := strings.Join(r.Log, "\n"); !strings.Contains(log, "F2FS-fs") {
-			t.Errorf("the kernel refuses an unfinished image (%s) without a word of f2fs:\n%s", r.Err, log)
+	for i, r := range mkimage.InVM(t, append(images, marked), mounts) {
+		if disk := mounts[i].Disk; disk < len(cases) {
+			cases[disk].results = append(cases[disk].results, r)
+			continue
+		}
+		if log := strings.Join(r.Log, "\n"); !strings.Contains(log, "Can't find valid F2FS filesystem in 1th superblock") {
+			t.Errorf("an unfinished image: %s\n%s", r.Err, log)
 		}
 	}
-	t.Logf("unfinished image: %s: %q", results[3*len(cases)].Err, results[3*len(cases)].Log)
 	if out, err := mkimage.CheckF2FS(t, marked); err == nil {
 		t.Errorf("fsck.f2fs accepts an unfinished image:\n%s", out)
+	} else {
+		t.Logf("fsck.f2fs of an unfinished image: %s", out)
 	}
-	return results
-}
-
-// unfinished is a copy of an image with the mark.
-func unfinished(t *testing.T, image string) string {
-	t.Helper()
-	marked := copyOf(t, image, filepath.Join(t.TempDir(), "unfinished.img"))
-	f, err := store.OpenFile(marked, true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	fs, err := probe.Open(f, probe.Options{Write: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := fs.SetUnfinished([16]byte{1, 2, 3}); err != nil {
-		t.Fatal(err)
-	}
-	if err := fs.Flush(); err != nil {
-		t.Fatal(err)
-	}
-	return marked
-}
-
-func copyOf(t *testing.T, image, to string) string {
-	t.Helper()
-	if out, err := exec.Command("cp", "--sparse=always", image, to).CombinedOutput(); err != nil {
-		t.Fatalf("copy: %v: %s", err, out)
-	}
-	return to
 }
 
 // readBack judges what the kernel saw before and after it wrote, and reads
 // what it wrote.
-func (c *f2fsCase) readBack(t *testing.T, results []job.Result) {
-	same(t, "after encrypt-dir", c.before, results[0].Tree, manifest.Encryption)
-	c.hasPolicy(t, results[0].Tree, c.policy.raw(c.key, results[0]))
-	for i, r := range results {
+func (c *f2fsCase) readBack(t *testing.T) {
+	if c.inline {
+		c.unreadable(t)
+		return
+	}
+	first := c.results[0]
+	same(t, "after encrypt-dir", c.before, first.Tree, manifest.Encryption)
+	c.hasPolicy(t, first.Tree, c.policy.raw(c.key, first))
+	for i, r := range c.results {
 		quiet(t, r, i)
 	}
 	f2fsClean(t, c.image, "after the kernel wrote")
 	fsckIsContent(t, c.image, c.keyFile)
-	c.written = results[2].Tree
+	c.written = c.results[2].Tree
 	readsBack(t, c.image, c.keyFile, c.written)
 }
 
@@ -312,6 +291,11 @@ func (c *f2fsCase) rekeyed(t *testing.T) *f2fsCase {
 }
 
 func (c *f2fsCase) decrypt(t *testing.T) {
+	if c.inline {
+		run(t, "setup", c.image, "--remove", "--feature", "encrypted_inline_data", "--key-file", c.keyFile, "--yes")
+		f2fsClean(t, c.image, "after setup --remove")
+		return
+	}
 	run(t, "decrypt-dir", c.image, c.top(), "--key-file", c.keyFile, "--yes")
 	f2fsClean(t, c.image, "after decrypt-dir")
 }
@@ -322,7 +306,11 @@ func decryptedF2FS(t *testing.T, cases, rekeyed []*f2fsCase) {
 	var images []string
 	var mounts []job.Mount
 	for _, c := range cases {
-		mounts = append(mounts, job.Mount{Disk: len(images), Type: "f2fs", ReadOnly: true, Walk: true})
+		m := job.Mount{Disk: len(images), Type: "f2fs", ReadOnly: true, Walk: true}
+		if c.inline {
+			m = c.look(len(images), c.policy, c.key)
+		}
+		mounts = append(mounts, m)
 		images = append(images, c.image)
 	}
 	for _, c := range rekeyed {
@@ -332,9 +320,15 @@ func decryptedF2FS(t *testing.T, cases, rekeyed []*f2fsCase) {
 	results := mkimage.InVM(t, images, mounts)
 	for i, c := range cases {
 		t.Run("decrypted/"+c.row.Name, func(t *testing.T) {
-			same(t, "after decrypt-dir", c.written, results[i].Tree, manifest.Encryption)
-			nothingEncrypted(t, results[i].Tree)
-			quiet(t, results[i], 0)
+			r := results[i]
+			quiet(t, r, 0)
+			if c.inline {
+				same(t, "after setup --remove", c.before, r.Tree, manifest.Encryption)
+				hasPolicy(t, r.Tree, c.policy.raw(c.key, r))
+				return
+			}
+			same(t, "after decrypt-dir", c.written, r.Tree, manifest.Encryption)
+			nothingEncrypted(t, r.Tree)
 		})
 	}
 	for i, c := range rekeyed {
