@@ -18,7 +18,7 @@ type f2fsCase struct {
 	policy policyRow
 	to     policyRow // that a copy is rekeyed to, if it has a name
 	root   bool      // everything is encrypted, not /secret alone
-	inline bool      // with the proposed encrypted_inline_data
+	inline bool      // with the proposed encrypted_inline_data, which takes policies with inode numbers in the IV
 
 	image           string
 	before, written []manifest.Entry
@@ -53,7 +53,7 @@ func f2fsCases(t *testing.T) []*f2fsCase {
 	inline := mkimage.F2FSRows[3]
 	inline.Name = "inline"
 	cases = append(cases, &f2fsCase{row: root, policy: byName("xts-8"), root: true},
-		&f2fsCase{row: inline, policy: byName("xts-16"), inline: true})
+		&f2fsCase{row: inline, policy: byName("lblk64"), inline: true})
 	for _, c := range cases {
 		if c.row.Name == "checksums" {
 			c.to = byName("cbc-v1")
