@@ -157,6 +157,9 @@ func newConversion(tx *txn.Tx, fs image.FS, p *Plan, keys *crypt.Keyring, pos po
 		limits: defaultLimits,
 		report: func(Progress) {},
 	}
+	if sb.NamedInodes {
+		c.limits.staged = wholeInodes
+	}
 	c.extents, _ = fs.(image.ByExtent)
 	tx.SetTransform(c.recode)
 	return c

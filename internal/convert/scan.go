@@ -104,15 +104,11 @@ type scanner struct {
 	claimed claims
 	known   map[image.Pblk]*place // extents with contexts of their own, and a file that has each
 
-	files  []placed
-	links  []item
-	folded []item // directories, children before parents
-}
+	within image.Ino // the directory whose entries are being scanned
 
-// placed is a file with the place of its first block.
-type placed struct {
-	item
-	at image.Pblk
+	files  []placed
+	links  []placed
+	folded []item // directories, children before parents
 }
 
 // linkCount compares the names seen with the link count.
@@ -156,15 +152,8 @@ func (s *scanner) finish() (*Plan, error) {
 	if err := s.checkResidue(); err != nil {
 		return nil, err
 	}
-	slices.SortFunc(s.files, func(a, b placed) int {
-		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.ino, b.ino))
-	})
 	p := s.plan
-	p.items = make([]item, 0, len(s.files)+len(s.links)+len(s.folded))
-	for _, f := range s.files {
-		p.items = append(p.items, f.item)
-	}
-	p.items = append(append(p.items, s.links...), s.folded...)
+	p.items = s.ordered()
 	p.Totals.FreeBytes = s.sb.FreeBytes
 	if err := s.checkRoom(); err != nil {
 		return nil, err
@@ -290,7 +279,7 @@ func (s *scanner) checkLinks() error {
 
 // mapped accounts for the contents of a regular file and remembers it.
 func (s *scanner) mapped(a image.Attr, p *place, policyIndex uint8) error {
-	f := placed{item: item{ino: a.Ino, kind: image.TypeRegular, policy: policyIndex}}
+	f := s.placed(a, policyIndex)
 	s.plan.Totals.Files++
 	if by, ok := s.fs.(image.ByExtent); ok && !a.Inline {
 		first := len(s.plan.extents)

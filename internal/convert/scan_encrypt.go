@@ -76,6 +76,7 @@ func (s *scanner) encryptDir(a image.Attr, p *place) error {
 	var subs []subdir
 	var lens []int
 	pad := s.plan.Policies[0].Padding()
+	s.within = a.Ino
 	err := s.fs.ReadDir(a.Ino, func(e image.Dirent) error {
 		cp := join(p, e.Name)
 		if len(e.Name) == 0 || bytes.ContainsAny(e.Name, "/\x00") {
@@ -164,7 +165,7 @@ func (s *scanner) encryptLink(a image.Attr, p *place) error {
 		return err
 	}
 	s.plan.Totals.Links++
-	s.links = append(s.links, item{ino: a.Ino, kind: image.TypeSymlink})
+	s.links = append(s.links, s.placed(a, 0))
 	return nil
 }
 

@@ -126,6 +126,7 @@ func (s *scanner) encryptedEntries(a image.Attr, c policy.Context, p *place, ind
 		return nil, nil, fmt.Errorf("%s: %w", p, err)
 	}
 	defer dec.Close()
+	s.within = a.Ino
 	err = s.fs.ReadDir(a.Ino, func(e image.Dirent) error {
 		plain, err := dec.CheckName(nil, e.Name)
 		if err != nil {
@@ -198,7 +199,7 @@ func (s *scanner) encryptedLeaf(a image.Attr, want policy.Policy, p *place, inde
 		return err
 	}
 	s.plan.Totals.Links++
-	s.links = append(s.links, item{ino: a.Ino, kind: image.TypeSymlink, policy: index})
+	s.links = append(s.links, s.placed(a, index))
 	return nil
 }
 

@@ -210,11 +210,8 @@ func (t *Tx) logGroup(g *group, s *scratch) error {
 
 // writeHome writes everything to its place.
 func (t *Tx) writeHome(j *job) error {
-	for _, s := range j.spans {
-		if _, err := t.home.WriteAt(s.data, s.off); err != nil {
-			return err
-		}
-		t.unsynced += int64(len(s.data))
+	if err := t.writeSpans(j.spans); err != nil {
+		return err
 	}
 	write := t.rewriteGroup
 	if t.head.Method == Journal {
@@ -224,6 +221,28 @@ func (t *Tx) writeHome(j *job) error {
 		t.unsynced += int64(g.size)
 	}
 	return t.parallel(j.groups, write)
+}
+
+// writeSpans writes metadata, what lies one behind the other in one piece.
+func (t *Tx) writeSpans(spans []span) error {
+	var joined []byte
+	for i := 0; i < len(spans); {
+		first, data := spans[i], spans[i].data
+		k := i + 1
+		for ; k < len(spans) && spans[k].off == first.off+int64(len(data)) && len(data) < MaxRewrite; k++ {
+			if k == i+1 {
+				joined = append(joined[:0], data...)
+			}
+			joined = append(joined, spans[k].data...)
+			data = joined
+		}
+		if _, err := t.home.WriteAt(data, first.off); err != nil {
+			return err
+		}
+		t.unsynced += int64(len(data))
+		i = k
+	}
+	return nil
 }
 
 // rewriteGroup transforms the contents of a group in place.

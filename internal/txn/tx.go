@@ -34,6 +34,7 @@ type Tx struct {
 	epoch    *xxhash.Digest // over the headers of the epoch, nil before its first
 	last     state          // of the last commit of the epoch before
 	unsynced int64          // bytes written home since its last sync
+	fresh    bool           // some of them come before the next commit
 	broken   error          // set once a commit failed: nothing may be written after it
 }
 
@@ -85,6 +86,21 @@ func (t *Tx) ReadAt(p []byte, off int64) (int, error) { return t.over.readAt(p, 
 
 // WriteAt stages p.
 func (t *Tx) WriteAt(p []byte, off int64) (int, error) { return t.over.writeAt(p, off) }
+
+// WriteFresh implements store.Fresh. Where a crash finds these bytes they belong
+// to no one: the last commit does not refer to them. They go home at once if the
+// image carries the mark by now, and need no log.
+func (t *Tx) WriteFresh(p []byte, off int64) error {
+	begun := t.log == nil || t.state.stage == stageBegun || t.state.stage == stageWorking
+	if t.broken != nil || !begun || t.over.covers(off, int64(len(p))) {
+		_, err := t.WriteAt(p, off)
+		return err
+	}
+	t.fresh = true
+	t.unsynced += int64(len(p))
+	_, err := t.home.WriteAt(p, off)
+	return err
+}
 
 // Size is that of home.
 func (t *Tx) Size() int64 { return t.home.Size() }
@@ -149,8 +165,10 @@ func (t *Tx) commit(to stage, position []byte) error {
 
 func (t *Tx) tryCommit(to stage, position []byte) error {
 	guarded := to != stageWorking
-	if guarded {
-		// Its old bytes are those of home, and it is an epoch of its own.
+	if guarded || t.fresh {
+		// The old bytes of a guarded record are those of home. What is fresh
+		// must be durable before a record refers to it, and no record that is
+		// replayed may be older than what took the place of its bytes.
 		if err := t.checkpoint(); err != nil {
 			return err
 		}
@@ -208,7 +226,7 @@ func (t *Tx) checkpoint() error {
 	if err := t.home.Sync(); err != nil {
 		return fmt.Errorf("sync image: %w", err)
 	}
-	t.last, t.epoch, t.unsynced = t.state, nil, 0
+	t.last, t.epoch, t.unsynced, t.fresh = t.state, nil, 0, false
 	return nil
 }
 

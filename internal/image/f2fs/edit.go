@@ -58,6 +58,7 @@ func (fs *FS) begin() {
 // edit takes a node block that node returned for changing: from now on node
 // returns it, and Flush gives it a new place.
 func (fs *FS) edit(nid uint32, raw rawNode, log int) {
+	fs.recent.forget(image.Ino(nid))
 	if fs.dirty[nid] == nil {
 		e, _ := fs.natEntry(nid) // it was read by way of this entry
 		fs.dirty[nid] = &dirtyNode{raw: raw, old: image.Pblk(e.block), log: log}
@@ -143,6 +144,7 @@ func (fs *FS) freeNid() (uint32, error) {
 
 // dropNode frees a node.
 func (fs *FS) dropNode(nid uint32) error {
+	fs.recent.forget(image.Ino(nid))
 	e, err := fs.natEntry(nid)
 	if err != nil {
 		return err
@@ -164,7 +166,8 @@ func (fs *FS) dropNode(nid uint32) error {
 }
 
 // newData puts a block of a file into a free place, which becomes the address
-// in a slot.
+// in a slot. Entries are final; contents and targets may be encrypted yet where
+// they are.
 func (fs *FS) newData(b []byte, s slot, log int) (image.Pblk, error) {
 	if err := fs.claim(); err != nil {
 		return 0, err
@@ -178,6 +181,9 @@ func (fs *FS) newData(b []byte, s slot, log int) (image.Pblk, error) {
 		return 0, err
 	}
 	fs.validBlocks++
+	if log == logHotData {
+		return p, fs.cache.WriteFresh(b, int64(p)*blockSize)
+	}
 	return p, fs.cache.Write(b, int64(p)*blockSize)
 }
 

@@ -219,11 +219,14 @@ func (fs *FS) hasChksum(in *inode) bool {
 	return fs.sb.has(featInodeChksum) && in.has(offInodeChksum, 4)
 }
 
-// inode reads and verifies an inode. Its block is a copy unless it is being
-// edited: edit takes it for that.
+// inode reads and verifies an inode. Its block may be shared with other readers:
+// who is going to change it calls put first.
 func (fs *FS) inode(ino image.Ino) (*inode, error) {
 	if ino == 0 || uint64(ino) >= fs.geo.nids {
 		return nil, fmt.Errorf("inode %d: %w", ino, image.ErrNotExist)
+	}
+	if in := fs.recent.get(ino); in != nil {
+		return in, nil
 	}
 	r, e, err := fs.node(uint32(ino))
 	if err != nil {
@@ -233,7 +236,13 @@ func (fs *FS) inode(ino image.Ino) (*inode, error) {
 		return nil, fmt.Errorf("inode %d: %w", ino, image.ErrNotExist)
 	}
 	in := &inode{ino: ino, raw: r, at: image.Pblk(e.block)}
-	return in, fs.verifyInode(in)
+	if err := fs.verifyInode(in); err != nil {
+		return in, err
+	}
+	if fs.dirty[uint32(ino)] == nil {
+		fs.recent.add(in)
+	}
+	return in, nil
 }
 
 func (fs *FS) verifyInode(in *inode) error {
