@@ -16,17 +16,36 @@ import (
 // f2fsCrash is an image that the machine leaves in need of recovery.
 type f2fsCrash struct {
 	how   linux.Crash
+	word  string // of the refusal
 	image string
 }
 
 func f2fsCrashes(t *testing.T) []*f2fsCrash {
 	t.Helper()
-	var list []*f2fsCrash
-	for _, how := range []linux.Crash{linux.Running, linux.Fsynced, linux.Orphan} {
-		row := mkimage.F2FSRow{Name: string(how), SizeMiB: 64, Args: []string{"-O", "encrypt"}}
-		list = append(list, &f2fsCrash{how, mkimage.MakeF2FS(t, row)})
+	list := []*f2fsCrash{
+		{how: linux.Running, word: "not unmounted"},
+		{how: linux.Fsynced, word: "wait to be replayed"},
+		{how: linux.Orphan, word: "orphans"},
+	}
+	for _, c := range list {
+		c.image = mkimage.MakeF2FS(t, mkimage.F2FSRow{Name: string(c.how), SizeMiB: 64, Args: []string{"-O", "encrypt"}})
 	}
 	return list
+}
+
+// refused checks that every command which writes says what is wrong, and
+// leaves the image alone.
+func (c *f2fsCrash) refused(t *testing.T) {
+	mustRefuse(t, c.image, []int{exitInUse})
+	before := digest(t, c.image)
+	for _, args := range [][]string{{"setup", c.image, "--yes"}, {"wipe-free", c.image, "--yes"}} {
+		if out, code := try(t, args...); code != exitInUse || !strings.Contains(out, c.word) {
+			t.Errorf("%s: exit %d, want %d and a word of %q:\n%s", args[0], code, exitInUse, c.word, out)
+		}
+	}
+	if digest(t, c.image) != before {
+		t.Error("the image has changed")
+	}
 }
 
 // unfinished is a copy of an image with the mark.

@@ -23,8 +23,10 @@ type F2FSRow struct {
 	Tree     linux.Tree
 	// Plain puts a tree beside the one that is converted.
 	Plain bool
-	// Populate lets sload.f2fs fill the image instead of the kernel.
+	// Populate lets sload.f2fs fill the image instead of the kernel; Load does
+	// the same with what it makes in a directory.
 	Populate bool
+	Load     func(dir string) error
 }
 
 func f2fsRow(name string, sizeMiB int64, args ...string) F2FSRow {
@@ -118,16 +120,27 @@ func (r F2FSRow) make(image, scratch string) error {
 	if _, err := run("mkfs.f2fs", append(args, image)...); err != nil {
 		return err
 	}
-	if !r.Populate {
+	if !r.Populate && r.Load == nil {
 		return nil
 	}
-	for _, fill := range r.fill() {
-		if err := linux.Fill(filepath.Join(scratch, fill.Dir), fill.Tree); err != nil {
-			return err
-		}
+	if err := r.load(scratch); err != nil {
+		return err
 	}
 	if out, err := exec.Command("/usr/sbin/sload.f2fs", "-f", scratch, image).CombinedOutput(); err != nil {
 		return fmt.Errorf("sload.f2fs: %w\n%s", err, out[max(0, len(out)-4000):]) // it draws a progress bar
+	}
+	return nil
+}
+
+// load makes in a directory what sload.f2fs is to copy.
+func (r F2FSRow) load(dir string) error {
+	if r.Load != nil {
+		return r.Load(dir)
+	}
+	for _, fill := range r.fill() {
+		if err := linux.Fill(filepath.Join(dir, fill.Dir), fill.Tree); err != nil {
+			return err
+		}
 	}
 	return nil
 }
