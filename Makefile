@@ -9,11 +9,11 @@ export CGO_ENABLED ?= 0
 STATICCHECK = $(GO) tool -modfile=tools/go.mod staticcheck
 
 # What has goroutines, and is quick enough for the race detector.
-RACE = ./cmd/... ./internal/audit/... ./internal/convert/... ./internal/crypt ./internal/extract/... ./internal/keystore/... \
+RACE = ./cmd/... ./internal/audit/... ./internal/convert/... ./internal/crypt ./internal/extract/... ./internal/fsck ./internal/keystore/... \
 	./internal/secret/... ./internal/store/... ./internal/tree/... ./internal/txn/...
 
 # Cutting the power at every write takes long, and has a target of its own.
-CRASH = PowerLoss|ErrorsOfTheHost
+CRASH = PowerLoss|ErrorsOfTheHost|OlderCopies$$
 
 # The packages with assembly.
 ASSEMBLY = ./internal/crypt/...

@@ -170,7 +170,33 @@ func (g *globalFlags) checkWindow(f *pflag.FlagSet) error {
 	if g.partition != "" && (f.Changed("offset") || f.Changed("size")) {
 		return usagef("--partition and --offset or --size exclude each other")
 	}
+	if off := int64(g.offset); off%sectorSize != 0 {
+		e := usagef("--offset %d is no multiple of %d: a filesystem begins with a sector", off, sectorSize)
+		e.hint = fmt.Sprintf("the sector there begins at --offset %d; sectors are counted with an s: --offset %ds", off-off%sectorSize, off/sectorSize)
+		return e
+	}
 	return nil
+}
+
+// sectorSize is what tools and tables of partitions count in, in bytes.
+const sectorSize = 512
+
+// operand is the image as a user would name it, with the flags that tell where
+// in it the filesystem is.
+func (a *app) operand() string { return operand(a.image) + a.windowFlags() }
+
+func (a *app) windowFlags() string {
+	if a.flags.partition != "" {
+		return " --partition " + operand(a.flags.partition)
+	}
+	s := ""
+	if a.flags.offset != 0 {
+		s = fmt.Sprintf(" --offset %d", a.flags.offset)
+	}
+	if a.flags.size != 0 {
+		s += fmt.Sprintf(" --size %d", a.flags.size)
+	}
+	return s
 }
 
 // json reports whether the result is to be JSON.

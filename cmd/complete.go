@@ -64,7 +64,7 @@ func (a *app) peek(name string) *opened {
 		return nil
 	}
 	img := &opened{path: name, file: f}
-	if img.home, err = a.window(f); err == nil {
+	if err = a.window(img, f); err == nil {
 		img.fs, err = probe.Open(img.home, probe.Options{AllowUnfinished: true, AllowDirty: true})
 	}
 	if err != nil {

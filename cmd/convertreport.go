@@ -68,55 +68,16 @@ func (v *conversion) text(state string) error {
 	case "nothing to do":
 		_, err = fmt.Fprintf(v.app.out, "nothing to do: %s as wanted already\n", plural(t.Skipped, "inode"))
 	case "begun":
-		_, err = fmt.Fprintf(v.app.out, "begun, nothing converted: fsenc resume %s goes on\n", operand(v.path))
+		_, err = fmt.Fprintf(v.app.out, "begun, nothing converted: fsenc resume %s goes on\n", v.app.operand())
 	default:
 		verified := "read back from the image, every name decodes and every inode has its new form"
 		if state != "done" {
-			verified = "no: fsenc fsck " + operand(v.path) + " does it"
+			verified = "no: fsenc fsck " + v.app.operand() + " does it"
 		}
 		_, err = fmt.Fprintf(v.app.out, "%s %s, %s, %s, %s of contents\nverified: %s\n", verb,
 			plural(t.Files, "file"), plural(t.Dirs, "directory"), plural(t.Links, "symlink"), iec(t.Bytes), verified)
 		err = errors.Join(err, v.howToTest())
 	}
-	return err
-}
-
-// howToTest names the commands that let a real kernel judge.
-func (v *conversion) howToTest() error {
-	img := operand(v.path)
-	if v.o.copyTo != "" {
-		img = operand(v.o.copyTo)
-	}
-	if v.fs.Super().Kind != "ext4" {
-		return v.howToTestOther(img)
-	}
-	if v.plan.Op == convert.Decrypt {
-		_, err := fmt.Fprintf(v.app.out, "test it: e2fsck -fn %[1]s && mount -o loop,ro %[1]s /mnt\n", img)
-		return err
-	}
-	unlock := "fscryptctl add_key /mnt < KEYFILE"
-	if !v.k.raw() {
-		unlock = "fscrypt unlock /mnt" + operand(v.plan.Tops[0].Path)
-	}
-	_, err := fmt.Fprintf(v.app.out, "test it: e2fsck -fn %[1]s && mount -o loop %[1]s /mnt && %[2]s\n", img, unlock)
-	return err
-}
-
-// howToTestOther does so for what is not ext4.
-func (v *conversion) howToTestOther(img string) error {
-	check := map[string]string{"f2fs": "fsck.f2fs --dry-run", "btrfs": "btrfs check"}[v.fs.Super().Kind]
-	then := ""
-	if v.plan.Op != convert.Decrypt {
-		then = " && fscryptctl add_key /mnt < KEYFILE"
-		if !v.k.raw() {
-			then = " && fscrypt unlock /mnt" + operand(v.plan.Tops[0].Path)
-		}
-		if v.fs.Super().Kind == "btrfs" {
-			_, err := fmt.Fprintf(v.app.out, "test it: fsenc fsck --content %s (no released kernel reads %s)\n", img, v.fs.Super().Layout)
-			return err
-		}
-	}
-	_, err := fmt.Fprintf(v.app.out, "test it: %s %[2]s && mount -o loop %[2]s /mnt%s\n", check, img, then)
 	return err
 }
 
@@ -152,7 +113,7 @@ func (v *conversion) describe(write func([]byte) (int, error)) error {
 		return tab.flush()
 	}
 	tab.row("journal:", fmt.Sprintf("%s, %s, contents by %s", v.log, v.journalSize(), v.plan.Method()))
-	tab.row("undo:", "possible until it is finished: fsenc undo "+operand(v.path))
+	tab.row("undo:", "possible until it is finished: fsenc undo "+v.app.operand())
 	if v.plan.Op == convert.Decrypt {
 		tab.row("note:", "the journal holds plaintext while this runs; it is overwritten in the end")
 	}

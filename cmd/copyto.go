@@ -1,7 +1,9 @@
 package cmd
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"fsenc/internal/convert"
@@ -30,12 +32,15 @@ func (a *app) openCopy(path, to string, o probe.Options) (*opened, error) {
 		return nil, err
 	}
 	part, err := store.CreateFile(to+partSuffix, img.file.Size())
+	if errors.Is(err, fs.ErrExist) {
+		err = &hinted{err, "it is of a copy that was killed, unless one is being made right now: rm " + operand(to+partSuffix)}
+	}
 	if err != nil {
 		img.Close()
 		return nil, err
 	}
 	img.copy = &copyTarget{path: to, file: part, derived: store.NewDerived(img.file, part)}
-	if img.home, err = a.window(img.copy.derived); err == nil {
+	if err = a.window(img, img.copy.derived); err == nil {
 		img.fs, err = a.probe(img, o)
 	}
 	if err != nil {

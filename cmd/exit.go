@@ -152,7 +152,7 @@ func commandName(c *cobra.Command) string {
 func (a *app) describe(err error) failure {
 	f := failure{Message: wording(err), Image: a.image}
 	f.Code, f.Hint = classify(err)
-	f.Hint = strings.ReplaceAll(f.Hint, "IMAGE", operand(a.image))
+	f.Hint = strings.ReplaceAll(f.Hint, "IMAGE", a.operand())
 	if a.image != "" && f.Code != exitUsage && !strings.HasPrefix(f.Message, a.image+":") {
 		f.Message = a.image + ": " + f.Message
 	}

@@ -10,8 +10,11 @@ import (
 // lastKey is the check that a tree keeps a key.
 const lastKey = "last-key"
 
+// unfinished is the check that an image is read only when it is all in one form.
+const unfinished = "unfinished"
+
 // forceable lists the checks that --force can name.
-var forceable = []string{"in-use", lastKey, "outside-links"}
+var forceable = []string{"in-use", lastKey, "outside-links", unfinished}
 
 // checkForce refuses words that are no check: a typing error must not look
 // like an override that did not help.

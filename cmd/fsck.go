@@ -184,7 +184,7 @@ func (r *fsckReport) line(f fsck.Finding) string {
 	}
 	b.WriteString(text)
 	if f.Advice != "" {
-		b.WriteString("\n    " + clean(strings.ReplaceAll(f.Advice, "IMAGE", operand(r.path))))
+		b.WriteString("\n    " + clean(strings.ReplaceAll(f.Advice, "IMAGE", r.app.operand())))
 	}
 	return b.String()
 }

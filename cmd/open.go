@@ -13,11 +13,12 @@ import (
 
 // opened is an image at hand.
 type opened struct {
-	path string
-	file *store.File
-	home store.Store // the part of the file that the filesystem lies in
-	fs   image.FS
-	copy *copyTarget // nil unless the result goes to a new file
+	path    string
+	file    *store.File
+	home    store.Store // the part of the file that the filesystem lies in
+	section section     // where that is
+	fs      image.FS
+	copy    *copyTarget // nil unless the result goes to a new file
 }
 
 // Close gives the lock back.
@@ -33,6 +34,9 @@ func (a *app) openImage(path string, o probe.Options) (*opened, error) {
 	img, err := a.openStore(path, o.Write)
 	if err != nil {
 		return nil, err
+	}
+	if !o.Write && a.forced(unfinished) {
+		o.AllowUnfinished = true
 	}
 	if img.fs, err = a.probe(img, o); err != nil {
 		img.Close()
@@ -59,7 +63,7 @@ func (a *app) openStore(path string, write bool) (*opened, error) {
 		return nil, plainOpenError(path, err)
 	}
 	img := &opened{path: path, file: f, home: f}
-	if img.home, err = a.window(f); err != nil {
+	if err = a.window(img, f); err != nil {
 		img.Close()
 		return nil, err
 	}
@@ -97,22 +101,29 @@ func (a *app) checkUse(path string, write bool) error {
 	return refuse("in-use", err)
 }
 
+// section is a part of a disk image, in bytes.
+type section struct{ off, size int64 }
+
 // window finds the filesystem inside a disk image by the global flags.
-func (a *app) window(f store.Store) (store.Store, error) {
-	if a.flags.partition != "" {
-		return partition.Open(f, a.flags.partition)
+func (a *app) window(img *opened, f store.Store) error {
+	w := section{int64(a.flags.offset), int64(a.flags.size)}
+	switch {
+	case a.flags.partition != "":
+		p, err := partition.Find(f, a.flags.partition)
+		if err != nil {
+			return err
+		}
+		w = section{p.Off, p.Size}
+	case w.off >= f.Size() && w.off > 0, w.size > f.Size()-w.off:
+		return usagef("--offset %d and --size %d reach beyond the %d bytes of the image", w.off, w.size, f.Size())
+	case w.size == 0:
+		w.size = f.Size() - w.off
 	}
-	off, size := int64(a.flags.offset), int64(a.flags.size)
-	if off == 0 && size == 0 {
-		return f, nil
+	img.home, img.section = f, w
+	if w.off != 0 || w.size != f.Size() {
+		img.home = store.Section(f, w.off, w.size)
 	}
-	if off >= f.Size() || size > f.Size()-off {
-		return nil, usagef("--offset %d and --size %d reach beyond the %d bytes of the image", off, size, f.Size())
-	}
-	if size == 0 {
-		size = f.Size() - off
-	}
-	return store.Section(f, off, size), nil
+	return nil
 }
 
 // probe opens the filesystem and explains what else there is if it is none.

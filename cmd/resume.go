@@ -118,16 +118,25 @@ func (a *app) noLog(img *opened, log string) error {
 	}
 	return &hinted{
 		fmt.Errorf("%w: its journal %s is not there", image.ErrUnfinished, log),
-		"bring the journal back, or say with --journal where it is: without it the conversion can be neither finished nor undone",
+		"bring the journal back, or say with --journal where it is: without it the conversion can be neither finished nor undone. " + lostLog,
 	}
 }
 
 // errNothingUnfinished: resume and undo have nothing to do.
 var errNothingUnfinished = errors.New("no unfinished conversion")
 
+// lostLog is what is left to do without a log.
+const lostLog = "If it is lost, put back the image from before the conversion, and see with fsenc extract IMAGE --force=unfinished what can still be read"
+
 // explainLog says what to do about a log that cannot be used.
 func (a *app) explainLog(err error, log string) error {
 	switch {
+	case errors.Is(err, txn.ErrImageOlder):
+		return &hinted{err, "put back the image as the conversion left it last: what was done since this copy was made is in neither. " +
+			"Or put back the journal of the same moment, or image and no journal from before the conversion"}
+	case errors.Is(err, txn.ErrLogOlder):
+		return &hinted{err, "put back the journal as the conversion left it last, " + log + ". " +
+			"Or put back image and journal of the same moment, or the image from before the conversion"}
 	case errors.Is(err, txn.ErrLogForeign):
 		return &hinted{err, "check that " + log + " and the image belong together, and that neither was replaced by an older copy"}
 	case errors.Is(err, txn.ErrNotLog):
@@ -135,7 +144,7 @@ func (a *app) explainLog(err error, log string) error {
 	case errors.Is(err, txn.ErrLogVersion):
 		return &hinted{err, "use the fsenc that began the conversion, or a newer one"}
 	case errors.Is(err, txn.ErrLogDamaged):
-		return &hinted{err, "restore " + log + " from where it was undamaged; the image is marked and stays as it is"}
+		return &hinted{err, "put back " + log + " from an undamaged copy of the same moment: the image is marked and stays as it is. " + lostLog}
 	}
 	return err
 }

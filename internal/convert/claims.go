@@ -14,6 +14,21 @@ const (
 	chunkWords  = chunkBlocks / 64
 )
 
+// has reports whether one of n blocks from p is there.
+func (c claims) has(p image.Pblk, n uint64) bool {
+	for b, end := uint64(p), uint64(p)+n; b < end; {
+		stop := min(end, (b/chunkBlocks+1)*chunkBlocks)
+		chunk := c[b/chunkBlocks]
+		for ; chunk != nil && b < stop; b++ {
+			if chunk[b%chunkBlocks/64]>>(b%64)&1 != 0 {
+				return true
+			}
+		}
+		b = stop
+	}
+	return false
+}
+
 // add adds n blocks from p and reports whether none of them was there.
 func (c claims) add(p image.Pblk, n uint64) bool {
 	free := true

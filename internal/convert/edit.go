@@ -26,8 +26,8 @@ func editWith(home, log store.Store, h txn.Header, change func(image.FS) error) 
 		tx.Discard()
 		return errors.Join(err, rollBackEdit(tx))
 	}
-	if err := tx.Commit(nil); err != nil {
-		return err
+	if err := commit(tx, fs, nil); err != nil {
+		return unfinished(err)
 	}
 	return end(tx, fs)
 }
@@ -55,13 +55,17 @@ func rollBackEdit(tx *txn.Tx) error {
 	if err != nil {
 		return unfinished(err)
 	}
+	tx.SetMarker(marker(fs))
+	if err := tx.Settle(); err != nil {
+		return err
+	}
 	return end(tx, fs)
 }
 
 // finishEdit ends an interrupted edit: its one commit is there or it is not.
 func finishEdit(tx *txn.Tx) (Outcome, error) {
 	if !tx.Begun() {
-		return NeverBegun, tx.Wipe()
+		return NeverBegun, voidLog(tx)
 	}
 	if tx.Finished() {
 		return finishEnd(tx)

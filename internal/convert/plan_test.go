@@ -141,6 +141,9 @@ func TestClaims(t *testing.T) {
 		{chunkBlocks - 3, 70, true}, {chunkBlocks + 66, 1, false}, {chunkBlocks + 67, 1, true},
 		{1 << 40, 3 * chunkBlocks, true}, {1<<40 + 2*chunkBlocks, 1, false},
 	} {
+		if got := c.has(step.p, step.n); got == step.free {
+			t.Errorf("has(%d, %d) = %v", step.p, step.n, got)
+		}
 		if got := c.add(step.p, step.n); got != step.free {
 			t.Errorf("add(%d, %d) = %v", step.p, step.n, got)
 		}

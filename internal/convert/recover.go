@@ -34,7 +34,7 @@ func Open(home, log store.Store) (*Interrupted, Outcome, error) {
 		return nil, NeverBegun, nil
 	}
 	if err == nil {
-		err = checkUUID(home, tx.Header().UUID)
+		err = checkImage(home, tx.Header())
 	}
 	if err != nil {
 		return nil, 0, err
@@ -44,7 +44,7 @@ func Open(home, log store.Store) (*Interrupted, Outcome, error) {
 		out, err := finishEdit(tx)
 		return nil, out, err
 	case !tx.Begun():
-		return nil, NeverBegun, tx.Wipe()
+		return nil, NeverBegun, voidLog(tx)
 	case tx.Finished():
 		out, err := finishEnd(tx)
 		return nil, out, err
@@ -62,18 +62,33 @@ func Open(home, log store.Store) (*Interrupted, Outcome, error) {
 	}
 	fs, err := probe.Open(tx, probe.Options{Write: true, AllowUnfinished: true})
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, unfinished(err)
 	}
 	return &Interrupted{tx, fs, p, pos}, Ready, nil
 }
 
-// checkUUID makes sure that the log of another image is not taken for one that
+// voidLog wipes a log that has no record, unless the image says that there was
+// one.
+func voidLog(tx *txn.Tx) error {
+	if err := tx.Recover(); err != nil {
+		return err
+	}
+	return tx.Wipe()
+}
+
+// checkImage makes sure that the log of another image is not taken for one that
 // is void here: that image may wait for it. Where a crash tore the superblock
 // nothing can be said; then the guarded record tells.
-func checkUUID(home store.Store, want [16]byte) error {
+func checkImage(home store.Store, h txn.Header) error {
 	fs, err := probe.Open(home, probe.Options{AllowUnfinished: true, AllowDirty: true})
-	if err == nil && fs.Super().UUID != want {
-		return fmt.Errorf("%w: made for the filesystem %x, this is %x", txn.ErrLogForeign, want, fs.Super().UUID)
+	if err != nil {
+		return nil
+	}
+	if u := fs.Super().UUID; u != h.UUID {
+		return fmt.Errorf("%w: made for the filesystem %x, this is %x", txn.ErrLogForeign, h.UUID, u)
+	}
+	if mark := fs.Unfinished(); mark != [16]byte{} && !h.Names(mark) {
+		return fmt.Errorf("%w: the image waits for the journal %x, this is %x", txn.ErrLogForeign, mark[:txn.IDLen], h.ID[:txn.IDLen])
 	}
 	return nil
 }
@@ -115,7 +130,8 @@ func (i *Interrupted) Resume(keys *crypt.Keyring) (*Conversion, error) {
 	if err := i.tx.Recover(); err != nil {
 		return nil, recoverError(err)
 	}
-	return c, nil
+	i.tx.SetMarker(marker(i.fs))
+	return c, i.tx.Settle()
 }
 
 // unmarked reports whether the image is one that no conversion waits for: a

@@ -125,7 +125,7 @@ func begin(home, log store.Store, h txn.Header, plan []byte) (*txn.Tx, image.FS,
 	if err != nil {
 		return nil, nil, err
 	}
-	if _, err := rand.Read(h.ID[:]); err != nil {
+	if _, err := rand.Read(h.ID[:txn.IDLen]); err != nil {
 		return nil, nil, err
 	}
 	h.UUID, h.MarkOff = fs.Super().UUID, fs.MarkOffset()
@@ -136,7 +136,7 @@ func begin(home, log store.Store, h txn.Header, plan []byte) (*txn.Tx, image.FS,
 	if fs, err = probe.Open(tx, probe.Options{Write: true}); err != nil {
 		return nil, nil, err
 	}
-	if err := fs.SetUnfinished(h.ID); err != nil {
+	if err := fs.SetUnfinished(tx.Mark()); err != nil {
 		return nil, nil, err
 	}
 	if err := fs.Flush(); err != nil {
@@ -145,7 +145,18 @@ func begin(home, log store.Store, h txn.Header, plan []byte) (*txn.Tx, image.FS,
 	if err := tx.Begin(position{}.encode()); err != nil {
 		return nil, nil, err
 	}
+	tx.SetMarker(marker(fs))
 	return tx, fs, nil
+}
+
+// marker stages a mark, and nothing else, by way of the filesystem.
+func marker(fs image.FS) txn.Marker {
+	return func(mark [16]byte) error {
+		if err := fs.SetUnfinished(mark); err != nil {
+			return err
+		}
+		return fs.Flush()
+	}
 }
 
 func newConversion(tx *txn.Tx, fs image.FS, p *Plan, keys *crypt.Keyring, pos position) *Conversion {
@@ -213,6 +224,9 @@ func unfinished(err error) error {
 
 // end clears the mark, and then what the log says.
 func end(tx *txn.Tx, fs image.FS) error {
+	if err := tx.Checkpoint(); err != nil {
+		return err
+	}
 	if err := fs.SetUnfinished([16]byte{}); err != nil {
 		return unfinished(err)
 	}
@@ -264,11 +278,18 @@ func (c *Conversion) batch(d Direction) error {
 }
 
 // commit makes what is staged durable, with the position.
-func (c *Conversion) commit() error {
-	if err := c.fs.Flush(); err != nil {
+func (c *Conversion) commit() error { return commit(c.tx, c.fs, c.pos.encode()) }
+
+func commit(tx *txn.Tx, fs image.FS, position []byte) error {
+	if mark, ok := tx.NextMark(); ok {
+		if err := fs.SetUnfinished(mark); err != nil {
+			return err
+		}
+	}
+	if err := fs.Flush(); err != nil {
 		return err
 	}
-	return c.tx.Commit(c.pos.encode())
+	return tx.Commit(position)
 }
 
 // staged is how many bytes of metadata the next commit will write.

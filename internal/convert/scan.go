@@ -101,7 +101,8 @@ type scanner struct {
 	anyRoom bool // do not ask for free space
 	dirs    map[image.Ino]bool
 	linked  map[image.Ino]*linkCount
-	claimed claims
+	claimed claims                // contents, where there are no owners
+	owners  *owners               // nil if the filesystem does not tell
 	known   map[image.Pblk]*place // extents with contexts of their own, and a file that has each
 
 	within image.Ino // the directory whose entries are being scanned
@@ -120,7 +121,7 @@ type linkCount struct {
 func newScanner(ctx context.Context, fs image.FS, p *Plan, o Options) *scanner {
 	sb := fs.Super()
 	p.blockSize, p.super = sb.BlockSize, sb
-	return &scanner{
+	s := &scanner{
 		ctx: ctx, fs: fs, sb: sb, plan: p, opt: o,
 		vol:     crypt.Volume{UUID: sb.UUID, BlockSize: sb.BlockSize},
 		dirs:    make(map[image.Ino]bool),
@@ -128,6 +129,10 @@ func newScanner(ctx context.Context, fs image.FS, p *Plan, o Options) *scanner {
 		claimed: make(claims),
 		known:   make(map[image.Pblk]*place),
 	}
+	if o, ok := fs.(image.Owning); ok {
+		s.owners = &owners{o, make(claims), make(claims), make(claims)}
+	}
+	return s
 }
 
 func (s *scanner) refuse(p *place, ino image.Ino, check, format string, a ...any) {
@@ -149,23 +154,36 @@ func (s *scanner) finish() (*Plan, error) {
 	if s.refused.Total > 0 {
 		return nil, &s.refused
 	}
+	if err := s.checkOwners(); err != nil {
+		return nil, err
+	}
 	if err := s.checkResidue(); err != nil {
 		return nil, err
 	}
 	p := s.plan
 	p.items = s.ordered()
-	p.Totals.FreeBytes = s.sb.FreeBytes
-	if err := s.checkRoom(); err != nil {
+	if err := s.checkSpace(); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
-// checkRoom compares what the conversion takes with what there is.
-func (s *scanner) checkRoom() error {
+// checkSpace makes sure that nothing runs out of space on the way. What the
+// superblock says is not enough: it may be wrong.
+func (s *scanner) checkSpace() error {
 	t := &s.plan.Totals
+	t.FreeBytes = s.sb.FreeBytes
 	if s.anyRoom {
 		return nil
+	}
+	if c, ok := s.fs.(image.FreeCounting); ok && t.NeedBytes <= t.FreeBytes {
+		n, err := c.CountFree(t.NeedBytes)
+		if err != nil {
+			return fmt.Errorf("count free space: %w", err)
+		}
+		if n < t.NeedBytes {
+			t.FreeBytes = n
+		}
 	}
 	if t.NeedBytes > t.FreeBytes {
 		return fmt.Errorf("%w: the conversion may take %d bytes, %d are free", image.ErrNoSpace, t.NeedBytes, t.FreeBytes)
@@ -298,7 +316,7 @@ func (s *scanner) mapped(a image.Attr, p *place, policyIndex uint8) error {
 			if i == 0 {
 				f.at = x.Pblk
 			}
-			if !s.claimed.add(x.Pblk, x.Len) {
+			if s.owners == nil && !s.claimed.add(x.Pblk, x.Len) {
 				return fmt.Errorf("%s: %w", p, &image.CorruptError{What: "block mapping", Ino: a.Ino, Pblk: x.Pblk,
 					Why: "blocks that another file of the tree maps too"})
 			}
@@ -306,7 +324,7 @@ func (s *scanner) mapped(a image.Attr, p *place, policyIndex uint8) error {
 		}
 	}
 	s.files = append(s.files, f)
-	return nil
+	return s.claim(a.Ino, p)
 }
 
 // place is where a scan is, a path that is put together only to be shown: in a

@@ -118,6 +118,9 @@ func (s *scanner) encryptOwn(a image.Attr, p *place, lens []int) error {
 	s.plan.Totals.Dirs++
 	s.plan.Totals.Names += uint64(len(lens))
 	s.folded = append(s.folded, item{ino: a.Ino, kind: image.TypeDirectory})
+	if err := s.claim(a.Ino, p); err != nil {
+		return err
+	}
 	return s.contextCost(a, p)
 }
 
@@ -166,7 +169,7 @@ func (s *scanner) encryptLink(a image.Attr, p *place) error {
 	}
 	s.plan.Totals.Links++
 	s.links = append(s.links, s.placed(a, 0))
-	return nil
+	return s.claim(a.Ino, p)
 }
 
 // contextSize is the length of a policy's contexts on disk.

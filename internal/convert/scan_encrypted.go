@@ -110,7 +110,7 @@ func (s *scanner) encryptedDir(a image.Attr, c policy.Context, p *place, index u
 	s.plan.Totals.Dirs++
 	s.plan.Totals.Names += uint64(len(lens))
 	s.folded = append(s.folded, item{ino: a.Ino, kind: image.TypeDirectory, policy: index})
-	return nil
+	return s.claim(a.Ino, p)
 }
 
 // encryptedEntries plans the files and symlinks of an encrypted directory, and
@@ -200,7 +200,7 @@ func (s *scanner) encryptedLeaf(a image.Attr, want policy.Policy, p *place, inde
 	}
 	s.plan.Totals.Links++
 	s.links = append(s.links, s.placed(a, index))
-	return nil
+	return s.claim(a.Ino, p)
 }
 
 // nameLen is the stored length of a name of n bytes in the form that the tree

@@ -51,7 +51,12 @@ func (c *Conversion) wipe(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("wipe free space: %w", err)
 	}
-	return c.tx.Home().Sync()
+	if err := c.tx.Home().Sync(); err != nil {
+		return err
+	}
+	// A record of its own: from here on a copy of the image that was made while
+	// it was wiped is an older one.
+	return c.commit()
 }
 
 // wipeOthers wipes in the directories and symlinks that were not converted: a

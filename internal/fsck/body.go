@@ -143,7 +143,7 @@ func (x *examiner) contents(s *subject, v *view) error {
 			return err
 		}
 	}
-	if s.attr.Verity && x.super.Kind == "ext4" {
+	if s.attr.Verity {
 		if err := x.verity(s, v); err != nil {
 			return err
 		}
@@ -182,55 +182,6 @@ func (x *examiner) tail(s *subject, v *view) error {
 	return nil
 }
 
-// Fields of struct fsverity_descriptor.
-const (
-	verityDescSize  = 256
-	verityMaxDesc   = 16384
-	offVersion      = 0 // u8, 1
-	offHashAlg      = 1 // u8, 1 SHA-256, 2 SHA-512
-	offLogBlockSize = 2 // u8
-	offDataSize     = 8 // le64
-	verityAlign     = 65536
-)
-
-// verity looks for the descriptor behind the Merkle tree: its size is in the
-// last 4 bytes of the last block of the file.
-func (x *examiner) verity(s *subject, v *view) error {
-	bs := uint64(x.super.BlockSize)
-	why, err := func() (string, error) {
-		last, err := v.read(v.end() - 1)
-		if err != nil || last == nil {
-			return "no written blocks behind the contents", err
-		}
-		size := uint64(le.Uint32(last[bs-4:]))
-		end := uint64(v.end())*bs - 4
-		if size < verityDescSize || size > verityMaxDesc || size > end {
-			return fmt.Sprintf("its size would be %d", size), nil
-		}
-		at := (end - size) / bs * bs
-		if start := (uint64(s.attr.Size) + verityAlign - 1) / verityAlign * verityAlign; at < start {
-			return fmt.Sprintf("it would be at %d, before %d", at, start), nil
-		}
-		d, err := v.read(image.Lblk(at / bs))
-		switch {
-		case err != nil || d == nil:
-			return "its block is a hole", err
-		case d[offVersion] != 1 || d[offHashAlg] < 1 || d[offHashAlg] > 2 || d[offLogBlockSize] > 16:
-			return fmt.Sprintf("version %d, hash algorithm %d, block size 2^%d", d[offVersion], d[offHashAlg], d[offLogBlockSize]), nil
-		case le.Uint64(d[offDataSize:]) != uint64(s.attr.Size):
-			return fmt.Sprintf("it is for %d bytes, the file has %d", le.Uint64(d[offDataSize:]), s.attr.Size), nil
-		}
-		return "", nil
-	}()
-	if err != nil {
-		return x.unreadable(s, "content-unreadable", err)
-	}
-	if why != "" {
-		x.report(s, "verity-descriptor", restore, "no sound verity descriptor: %s", why)
-	}
-	return nil
-}
-
 // view reads single blocks of a file.
 type view struct {
 	fs      image.FS
@@ -248,11 +199,11 @@ func (v *view) end() image.Lblk {
 	return e.Lblk + image.Lblk(e.Len)
 }
 
-// read returns a block in clear, nil for a hole. It is valid until the next
-// call.
+// read returns a block in clear, nil for a hole and for what is compressed. It
+// is valid until the next call.
 func (v *view) read(l image.Lblk) ([]byte, error) {
 	for _, e := range v.extents {
-		if l < e.Lblk || l-e.Lblk >= image.Lblk(e.Len) || e.Unwritten {
+		if l < e.Lblk || l-e.Lblk >= image.Lblk(e.Len) || e.Unwritten || e.Packed != nil {
 			continue
 		}
 		if err := v.fs.ReadBlocks(v.block, e.Pblk+image.Pblk(l-e.Lblk)); err != nil {

@@ -53,6 +53,8 @@ func (c *checker) names() error {
 	c.release(root.Ino, root.Path)
 	read := func(w int, dir tree.Node) ([]event, []tree.Node) { return workers[w].list(dir) }
 	return tree.WalkDirs(len(workers), root, read, c.tell, func(n tree.Node) error {
+		c.telling.Lock()
+		defer c.telling.Unlock()
 		c.emit(Finding{damage("directory-damaged", n.Ino, n.Err), n.Path})
 		return nil
 	})
@@ -60,6 +62,9 @@ func (c *checker) names() error {
 
 // tell reports what was found in the next directory.
 func (c *checker) tell(found []event) error {
+	c.held.Add(-int64(len(found)))
+	c.telling.Lock()
+	defer c.telling.Unlock()
 	for _, e := range found {
 		if e.awaited != 0 {
 			c.release(e.awaited, e.Path)
@@ -68,6 +73,17 @@ func (c *checker) tell(found []event) error {
 		}
 	}
 	return c.ctx.Err()
+}
+
+// add keeps an event until the turn of its directory comes. Where too many wait
+// already it is told at once, out of turn.
+func (l *lister) add(e event) {
+	if l.held.Add(1) <= maxPending {
+		l.out = append(l.out, e)
+		return
+	}
+	// A context that ends is seen with the next entry.
+	_ = l.tell([]event{e})
 }
 
 // list checks the entries of a directory and returns the directories in it.
@@ -88,7 +104,7 @@ func (l *lister) list(dir tree.Node) ([]event, []tree.Node) {
 		return nil
 	})
 	if err != nil && l.ctx.Err() == nil {
-		l.out = append(l.out, event{Finding: Finding{damage("directory-damaged", dir.Ino, err), dir.Path}})
+		l.add(event{Finding: Finding{damage("directory-damaged", dir.Ino, err), dir.Path}})
 	}
 	return l.out, dirs
 }
@@ -140,13 +156,13 @@ func (l *lister) leave() {
 func (l *lister) check() {
 	ino := l.entry.Ino
 	if l.awaited[ino] {
-		l.out = append(l.out, event{Finding{Path: l.at().Path}, ino})
+		l.add(event{Finding{Path: l.at().Path}, ino})
 	}
 	l.marks.met(ino)
 	if l.mark.encrypted {
 		l.cipherName()
 	} else if err := l.at().Err; err != nil {
-		l.out = append(l.out, event{Finding: Finding{damage("name-damaged", ino, err), l.at().Path}})
+		l.add(event{Finding: Finding{damage("name-damaged", ino, err), l.at().Path}})
 	}
 	l.duplicates()
 	if l.entry.Misplaced {
@@ -158,7 +174,7 @@ func (l *lister) check() {
 
 // named reports an error about a name.
 func (l *lister) named(id, advice, format string, a ...any) {
-	l.out = append(l.out, event{Finding: Finding{
+	l.add(event{Finding: Finding{
 		image.Finding{ID: id, Severity: image.Error, Ino: l.entry.Ino, Text: fmt.Sprintf(format, a...), Advice: advice}, l.at().Path}})
 }
 
@@ -279,7 +295,7 @@ func (l *lister) child() {
 // A directory there is just the top of one.
 func (l *lister) plainParent(m mark) {
 	if m.encrypted && m.kind != image.TypeDirectory {
-		l.out = append(l.out, event{Finding: Finding{image.Finding{ID: "encrypted-outside", Severity: image.Info, Ino: l.entry.Ino,
+		l.add(event{Finding: Finding{image.Finding{ID: "encrypted-outside", Severity: image.Info, Ino: l.entry.Ino,
 			Text: fmt.Sprintf("an encrypted %s with a name in a directory that is not encrypted", m.kind)}, l.at().Path}})
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"errors"
 	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"fsenc/internal/crypt"
 	"fsenc/internal/crypt/policy"
@@ -47,8 +49,9 @@ type Result struct {
 	Infos     int
 }
 
-// maxPending bounds the findings that wait for the path of their inode, so
-// that an image that is all wrong does not fill the memory.
+// maxPending bounds the findings that wait for the path of their inode, and
+// those that wait for the turn of their directory, so that an image that is all
+// wrong does not fill the memory.
 const maxPending = 50000
 
 // Check checks a filesystem. The error is ctx's, or one that ends the check;
@@ -93,6 +96,11 @@ type checker struct {
 	pending map[image.Ino][]image.Finding
 	waiting int
 	res     Result
+
+	// held counts events of directories whose turn has not come; telling locks
+	// what telling of them writes, see lister.add.
+	held    atomic.Int64
+	telling sync.Mutex
 }
 
 func newChecker(ctx context.Context, fs image.FS, o Options) *checker {

@@ -31,7 +31,7 @@ func (x *examiner) inode(a image.Attr, err error) error {
 	x.out.res.Inodes++
 	m := mark{kind: a.Type, used: true}
 	if err != nil {
-		x.out.marks.set(a.Ino, m)
+		x.out.marks = append(x.out.marks, markOf{a.Ino, m})
 		x.found(damage("inode-damaged", a.Ino, err))
 		return nil
 	}
@@ -41,7 +41,7 @@ func (x *examiner) inode(a image.Attr, err error) error {
 	if a.Encrypted {
 		x.out.res.Encrypted++
 	}
-	x.out.marks.set(a.Ino, m)
+	x.out.marks = append(x.out.marks, markOf{a.Ino, m})
 	if err == nil {
 		_, err = x.fs.Xattrs(a.Ino)
 	}
@@ -96,10 +96,17 @@ type verdict struct {
 	key    *crypt.MasterKey // of a v2 policy, nil if it is not at hand
 }
 
+// maxVerdicts bounds what a worker remembers of an image in which every inode
+// has a policy of its own.
+const maxVerdicts = 4096
+
 // verdictOn examines a policy once.
 func (x *examiner) verdictOn(p policy.Policy) *verdict {
 	v := x.verdicts[p]
 	if v == nil {
+		if len(x.verdicts) == maxVerdicts {
+			clear(x.verdicts)
+		}
 		v = &verdict{number: x.numbers.of(p)}
 		caps := x.caps
 		for i, fold := range []bool{false, true} {

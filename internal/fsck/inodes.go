@@ -1,13 +1,16 @@
 package fsck
 
 import (
+	"errors"
 	"fmt"
-	"maps"
 
 	"fsenc/internal/crypt/policy"
 	"fsenc/internal/image"
 	"fsenc/internal/tree"
 )
+
+// rangeInodes is how many inode numbers are examined in one piece.
+const rangeInodes = 4096
 
 // examiner is a worker on inodes.
 type examiner struct {
@@ -21,11 +24,16 @@ type examiner struct {
 
 // examined is what a range of inodes gave.
 type examined struct {
-	marks    marks
+	marks    []markOf
 	nonces   []nonceOf
 	findings []image.Finding
 	res      Result // inodes counted by kind
 	err      error  // why the range was left
+}
+
+type markOf struct {
+	ino image.Ino
+	mark
 }
 
 func (c *checker) newExaminer(t *tree.Tree) *examiner {
@@ -40,11 +48,15 @@ func (c *checker) inodes() error {
 	for _, t := range c.trees {
 		workers = append(workers, c.newExaminer(t))
 	}
-	ranges := 1
+	var err error
 	if c.ranged != nil {
-		ranges = int(c.super.Inodes/pageInodes) + 1
+		err = inOrder(len(workers), upTo(c.super.Inodes/rangeInodes+1), func(w int, i uint64) *examined {
+			first := image.Ino(i) * rangeInodes
+			return workers[w].examine(func(f func(image.Attr, error) error) error { return c.ranged.InodesIn(first, first+rangeInodes, f) })
+		}, c.take)
+	} else {
+		err = inOrder(len(workers), c.batches, func(w int, b *batch) *examined { return workers[w].examine(b.inodes) }, c.take)
 	}
-	err := inOrder(len(workers), ranges, func(w, i int) *examined { return workers[w].examine(i) }, c.take)
 	if err != nil {
 		return c.stopped("inode-table-damaged", err)
 	}
@@ -52,21 +64,58 @@ func (c *checker) inodes() error {
 	return nil
 }
 
-// examine looks at the inodes that share page i of the marks.
-func (x *examiner) examine(i int) *examined {
-	x.out = &examined{marks: make(marks)}
-	if x.ranged == nil {
-		x.out.err = x.fs.Inodes(x.inode)
-	} else {
-		first := image.Ino(i) * pageInodes
-		x.out.err = x.ranged.InodesIn(first, first+pageInodes, x.inode)
+// batch is some inodes, as FS.Inodes gave them.
+type batch struct {
+	attrs []image.Attr
+	errs  []error
+	end   error // of FS.Inodes, after the last of them
+}
+
+// inodes is FS.Inodes for those in the batch.
+func (b *batch) inodes(f func(image.Attr, error) error) error {
+	for i, a := range b.attrs {
+		if err := f(a, b.errs[i]); err != nil {
+			return err
+		}
 	}
+	return b.end
+}
+
+var errNoMore = errors.New("no more inodes are wanted")
+
+// batches yields all inodes where there are no ranges.
+func (c *checker) batches(yield func(*batch) bool) {
+	b := new(batch)
+	err := c.fs.Inodes(func(a image.Attr, err error) error {
+		b.attrs, b.errs = append(b.attrs, a), append(b.errs, err)
+		if len(b.attrs) < rangeInodes {
+			return nil
+		}
+		full := b
+		b = new(batch)
+		if !yield(full) {
+			return errNoMore
+		}
+		return nil
+	})
+	if !errors.Is(err, errNoMore) {
+		b.end = err
+		yield(b)
+	}
+}
+
+// examine looks at inodes that list lists.
+func (x *examiner) examine(list func(func(image.Attr, error) error) error) *examined {
+	x.out = new(examined)
+	x.out.err = list(x.inode)
 	return x.out
 }
 
 // take adds what was found in the next range.
 func (c *checker) take(r *examined) error {
-	maps.Copy(c.marks, r.marks)
+	for _, m := range r.marks {
+		c.marks.set(m.ino, m.mark)
+	}
 	c.nonces.add(r.nonces)
 	c.res.Inodes += r.res.Inodes
 	c.res.Encrypted += r.res.Encrypted

@@ -27,15 +27,16 @@ const (
 	firstPolicy
 )
 
-// pageInodes is how many inodes share a page of marks.
-const pageInodes = 4096
+// pageInodes is how many inodes share a page of marks. An image with few inodes
+// far from one another must not take much more memory than they take of it.
+const pageInodes = 64
 
 // marks are kept in pages, by inode number / pageInodes.
 type marks map[uint64]*markPage
 
 type markPage struct {
 	marks [pageInodes]mark
-	named [pageInodes / 32]atomic.Uint32 // an entry was met; workers set it
+	named atomic.Uint64 // a bit for each inode: an entry was met; workers set it
 }
 
 func (m marks) set(ino image.Ino, v mark) {
@@ -61,10 +62,8 @@ func (m marks) met(ino image.Ino) {
 	if p == nil {
 		return
 	}
-	word, bit := &p.named[ino%pageInodes/32], uint32(1)<<(ino%32)
-	if word.Load()&bit == 0 {
-		word.Or(bit)
-	}
+	// Most have one name: a look first would only cost.
+	p.named.Or(1 << (ino % pageInodes))
 }
 
 // all yields each inode in use with its mark, in no order.
@@ -80,10 +79,10 @@ func (m marks) all() iter.Seq2[image.Ino, mark] {
 	}
 }
 
-// named reports whether an entry was met that leads to the inode.
+// isNamed reports whether an entry was met that leads to the inode.
 func (m marks) isNamed(ino image.Ino) bool {
 	p := m[uint64(ino)/pageInodes]
-	return p != nil && p.named[ino%pageInodes/32].Load()>>(ino%32)&1 == 1
+	return p != nil && p.named.Load()>>(ino%pageInodes)&1 == 1
 }
 
 // policyNumbers give each policy a number.

@@ -20,7 +20,10 @@ func newNonceOf(n policy.Nonce, ino image.Ino) nonceOf {
 }
 
 func (n nonceOf) compare(o nonceOf) int {
-	return cmp.Or(cmp.Compare(n.high, o.high), cmp.Compare(n.low, o.low), cmp.Compare(n.ino, o.ino))
+	if n.high != o.high { // nearly always
+		return cmp.Compare(n.high, o.high)
+	}
+	return cmp.Or(cmp.Compare(n.low, o.low), cmp.Compare(n.ino, o.ino))
 }
 
 // nonces holds all nonces of an image by their first byte: they are random.
@@ -39,9 +42,9 @@ type reuse struct{ ino, first image.Ino }
 // in ascending order. It sorts with several workers, and empties n.
 func (n *nonces) reused(workers int) []reuse {
 	var all []reuse
-	find := func(_, i int) []reuse { return reusedIn(n[i]) }
+	find := func(_ int, i uint64) []reuse { return reusedIn(n[i]) }
 	// Collecting has no errors.
-	_ = inOrder(workers, len(n), find, func(r []reuse) error {
+	_ = inOrder(workers, upTo(uint64(len(n))), find, func(r []reuse) error {
 		all = append(all, r...)
 		return nil
 	})

@@ -1,36 +1,41 @@
 package fsck
 
-import "sync"
+import (
+	"iter"
+	"sync"
+)
 
 // ahead is how many results may wait for their turn, for each worker.
 const ahead = 4
 
-// inOrder calls work for 0 to n-1 on several goroutines, which it tells their
+// inOrder calls work for each job on several goroutines, which it tells their
 // number, and done with the results in order. The first error of done ends it.
-func inOrder[T any](workers, n int, work func(worker, i int) T, done func(T) error) error {
+// Jobs come from a goroutine of their own, with which done's caller shares
+// nothing before inOrder returns.
+func inOrder[J, T any](workers int, jobs iter.Seq[J], work func(worker int, j J) T, done func(T) error) error {
 	type job struct {
-		i   int
+		J   J
 		out chan T
 	}
-	jobs := make(chan job)
+	todo := make(chan job)
 	order := make(chan chan T, ahead*workers)
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	for w := range workers {
 		wg.Go(func() {
-			for j := range jobs {
-				j.out <- work(w, j.i)
+			for j := range todo {
+				j.out <- work(w, j.J)
 			}
 		})
 	}
 	wg.Go(func() {
 		defer close(order)
-		defer close(jobs)
-		for i := range n {
+		defer close(todo)
+		for j := range jobs {
 			out := make(chan T, 1)
 			select {
 			case order <- out:
-				jobs <- job{i, out}
+				todo <- job{j, out}
 			case <-stop:
 				return
 			}
@@ -48,4 +53,12 @@ func inOrder[T any](workers, n int, work func(worker, i int) T, done func(T) err
 	}
 	wg.Wait()
 	return err
+}
+
+// upTo yields 0 to n-1.
+func upTo(n uint64) iter.Seq[uint64] {
+	return func(yield func(uint64) bool) {
+		for i := uint64(0); i < n && yield(i); i++ {
+		}
+	}
 }

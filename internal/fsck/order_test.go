@@ -13,16 +13,16 @@ import (
 
 func TestInOrder(t *testing.T) {
 	for _, workers := range []int{1, 2, 9} {
-		var got []int
-		work := func(_, i int) int {
+		var got []uint64
+		work := func(_ int, i uint64) uint64 {
 			time.Sleep(time.Duration(rand.IntN(100)) * time.Microsecond)
 			return i * i
 		}
-		if err := inOrder(workers, 300, work, func(v int) error { got = append(got, v); return nil }); err != nil {
+		if err := inOrder(workers, upTo(300), work, func(v uint64) error { got = append(got, v); return nil }); err != nil {
 			t.Fatal(err)
 		}
 		for i, v := range got {
-			if v != i*i {
+			if v != uint64(i*i) {
 				t.Fatalf("%d workers: %d at %d", workers, v, i)
 			}
 		}
@@ -31,7 +31,7 @@ func TestInOrder(t *testing.T) {
 		}
 		stop := errors.New("stop")
 		calls := 0
-		err := inOrder(workers, 1<<40, work, func(v int) error {
+		err := inOrder(workers, upTo(1<<40), work, func(v uint64) error {
 			if calls++; v == 100 {
 				return stop
 			}

@@ -317,7 +317,10 @@ type FS interface {
 	SetFeatures(set, clear []string) error
 
 	// SetUnfinished marks the image so that every kernel and checker refuses
-	// it, and keeps id in it; the zero id removes both.
+	// it, and keeps id in it; the zero id removes both. While the image is
+	// marked it is called before each Flush, with ids that tell how far a
+	// conversion has come: where nothing else was edited, Flush then stages
+	// just those bytes and what has a checksum of them.
 	SetUnfinished(id [16]byte) error
 
 	// Unfinished returns the id, zero if the image is not marked; MarkOffset

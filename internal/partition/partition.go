@@ -104,15 +104,6 @@ func list(parts []Partition) string {
 	return strings.Join(words, ", ")
 }
 
-// Open returns the partition with a number or a label as a store.
-func Open(s store.Store, spec string) (store.Store, error) {
-	p, err := Find(s, spec)
-	if err != nil {
-		return nil, err
-	}
-	return store.Section(s, p.Off, p.Size), nil
-}
-
 // checked returns a partition of count sectors from lba, or why it cannot be.
 func checked(s store.Store, p Partition, lba, count, sector uint64) (Partition, error) {
 	end := uint64(s.Size()) / sector

@@ -101,9 +101,9 @@ func TestFind(t *testing.T) {
 			t.Errorf("%q: %v", spec, err)
 		}
 	}
-	part, err := Open(s, "userdata")
-	if err != nil || part.Size() != 1000*512 {
-		t.Errorf("size %d, %v", part.Size(), err)
+	part, err := Find(s, "userdata")
+	if err != nil || part.Size != 1000*512 {
+		t.Errorf("size %d, %v", part.Size, err)
 	}
 }
 

@@ -10,6 +10,10 @@ import (
 // workers.
 const window = 32
 
+// maxBegun is how many directories may be with the workers, or wait for their
+// turn, at a time: of deep trees those begun first are wanted last.
+const maxBegun = 16 * window
+
 // WalkDirs is Walk directory by directory, on several goroutines. read, called
 // by the worker of that number, lists one directory and returns what it found
 // and the directories in it. done gets the findings in the order of Walk, from
@@ -56,17 +60,20 @@ type dirWalker[R any] struct {
 	enter walker
 	jobs  chan *dirJob[R]
 	stack []*dirJob[R]
+	begun int
 }
 
 // next waits for the directory whose turn it is, and puts its directories on
 // the stack.
 func (w *dirWalker[R]) next(done func(R) error) error {
-	for i := len(w.stack) - 1; i >= max(0, len(w.stack)-window); i-- {
+	top := len(w.stack) - 1
+	for i := top; i > max(-1, top-window) && (i == top || w.begun < maxBegun); i-- {
 		w.begin(w.stack[i])
 	}
-	at := w.stack[len(w.stack)-1]
-	w.stack = w.stack[:len(w.stack)-1]
+	at := w.stack[top]
+	w.stack = w.stack[:top]
 	r := <-at.out
+	w.begun--
 	if err := done(r.found); err != nil {
 		return err
 	}
@@ -88,6 +95,7 @@ func (w *dirWalker[R]) begin(j *dirJob[R]) {
 	if j.out != nil {
 		return
 	}
+	w.begun++
 	j.out = make(chan dirFound[R], 1)
 	w.jobs <- j
 }

@@ -47,4 +47,7 @@
 // and recovery replays them only over sectors that hold either version. So a
 // log that was left behind by a crash just before its removal never touches an
 // image that has moved on, and one that never began is recognised as such.
+// Beside the id the mark tells the epoch and the commit that the image has, so
+// that an older copy of the image or of the log is not taken for the one that
+// belongs to the other.
 package txn

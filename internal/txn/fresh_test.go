@@ -28,7 +28,11 @@ func moves(home, log store.Store) error {
 	if err != nil {
 		return err
 	}
-	if _, err := tx.WriteAt(h.ID[:], markOff); err != nil {
+	mark := func(m [16]byte) error {
+		_, err := tx.WriteAt(m[:], markOff)
+		return err
+	}
+	if err := mark(tx.Mark()); err != nil {
 		return err
 	}
 	if err := tx.WriteFresh(version(0), placesOff); err != nil {
@@ -40,6 +44,7 @@ func moves(home, log store.Store) error {
 	if err := tx.Begin(nil); err != nil {
 		return err
 	}
+	tx.SetMarker(mark)
 	for k := 1; k < 12; k++ {
 		off := placesOff + int64(k%4)*4096
 		if k%3 == 0 {
@@ -57,7 +62,8 @@ func moves(home, log store.Store) error {
 		if _, err := tx.ReadAt(b, off); err != nil || !bytes.Equal(b, version(k)) {
 			return fmt.Errorf("version %d reads as %d: %w", k, b[0], err)
 		}
-		if err := tx.Commit([]byte{byte(k)}); err != nil {
+		next, _ := tx.NextMark()
+		if err := errors.Join(mark(next), tx.Commit([]byte{byte(k)})); err != nil {
 			return err
 		}
 	}

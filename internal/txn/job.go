@@ -62,7 +62,7 @@ func (t *Tx) header(r *Rewrite) entryHeader {
 
 // writeLog writes record and state page and syncs once: the commit point.
 func (t *Tx) writeLog(j *job, next *state) error {
-	next.epochOff, next.epochLen = t.state.epochOff, t.state.epochLen
+	next.epoch, next.epochOff, next.epochLen = t.number, t.state.epochOff, t.state.epochLen
 	if t.epoch == nil {
 		t.epoch = xxhash.New()
 		next.epochOff, next.epochLen = t.place(t.recordLen(j)), 0

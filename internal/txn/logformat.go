@@ -27,7 +27,7 @@ var (
 
 const (
 	logMagic   = "fsenclog"
-	logVersion = 1
+	logVersion = 2
 
 	headerOff  = 0
 	stateOff   = pageSize
@@ -40,7 +40,7 @@ const (
 
 // Header says what a log belongs to.
 type Header struct {
-	ID        [16]byte // also in the image while it is marked
+	ID        [16]byte // also in the image while it is marked; zeros from IDLen on
 	ImageSize int64    // bytes of the filesystem's store
 	UUID      [16]byte // of the filesystem
 	MarkOff   int64    // where in the image ID lies while it is marked
@@ -132,6 +132,7 @@ func trimNUL(b []byte) string {
 // state is what a state page holds.
 type state struct {
 	seq      uint64
+	epoch    uint32 // its number
 	stage    stage
 	position []byte
 	epochOff int64 // the records since the last sync of home
@@ -159,7 +160,8 @@ const (
 //	40  8  offset of the epoch's first record
 //	48  8  length of the epoch up to this commit
 //	56  8  checksum of its headers
-//	64     position
+//	64  4  number of the epoch
+//	72     position
 //	4088 8 checksum of bytes 0 to 4087
 func (s *state) encode(id [16]byte) []byte {
 	b := make([]byte, pageSize)
@@ -171,7 +173,8 @@ func (s *state) encode(id [16]byte) []byte {
 	le.PutUint64(b[40:], uint64(s.epochOff))
 	le.PutUint64(b[48:], uint64(s.epochLen))
 	le.PutUint64(b[56:], s.epochSum)
-	copy(b[64:], s.position)
+	le.PutUint32(b[64:], s.epoch)
+	copy(b[72:], s.position)
 	le.PutUint64(b[pageSize-8:], xxhash.Sum64(b[:pageSize-8]))
 	return b
 }
@@ -188,7 +191,8 @@ func decodeState(b []byte, id [16]byte) (state, bool) {
 	}
 	s.seq = le.Uint64(b[24:])
 	s.stage = stage(le.Uint32(b[32:]))
-	s.position = append([]byte(nil), b[64:64+n]...)
+	s.epoch = le.Uint32(b[64:])
+	s.position = append([]byte(nil), b[72:72+n]...)
 	s.epochOff = int64(le.Uint64(b[40:]))
 	s.epochLen = int64(le.Uint64(b[48:]))
 	s.epochSum = le.Uint64(b[56:])

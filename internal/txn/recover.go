@@ -83,8 +83,8 @@ func (t *Tx) findState() error {
 // they are, and Recover has to be called again with one; everything else,
 // metadata above all, is in the state of the last commit already.
 func (t *Tx) Recover() error {
-	if t.state.epochLen == 0 {
-		return nil
+	if t.state.stage == stageCreated {
+		return t.checkOther(ErrLogOlder)
 	}
 	ours, err := t.imageIsOurs()
 	if err != nil || !ours {
@@ -103,8 +103,11 @@ func (t *Tx) Recover() error {
 			return fmt.Errorf("replay log record: %w", err)
 		}
 	}
-	t.last = t.state
-	return t.home.Sync()
+	if err := t.home.Sync(); err != nil {
+		return err
+	}
+	t.last, t.number = t.state, t.state.epoch+1
+	return nil
 }
 
 func (t *Tx) replay(e entryHeader, body []byte) error {
@@ -152,21 +155,18 @@ func (t *Tx) replaySums(e entryHeader, sums []byte) error {
 // is nothing to do.
 func (t *Tx) imageIsOurs() (bool, error) {
 	if t.state.stage == stageWorking {
-		id := make([]byte, len(t.head.ID))
-		if _, err := t.home.ReadAt(id, t.head.MarkOff); err != nil {
-			return false, err
-		}
-		if [16]byte(id) != t.head.ID {
-			return false, fmt.Errorf("%w: the image does not carry its mark", ErrLogForeign)
-		}
-		return true, nil
+		err := t.checkMark()
+		return err == nil, err
 	}
 	holds, err := t.guardsHold()
 	if err != nil || holds {
 		return holds, err
 	}
 	if t.state.stage == stageFinished {
-		return false, nil
+		return false, t.checkOther(ErrImageOlder)
+	}
+	if err := t.checkOther(ErrLogOlder); err != nil {
+		return false, err
 	}
 	return false, fmt.Errorf("%w: %w", ErrLogForeign, ErrNeverBegun)
 }

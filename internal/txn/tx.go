@@ -26,15 +26,18 @@ type Tx struct {
 	plan []byte
 
 	transform Transform
+	marker    Marker
 	over      *overlay
 	rewrites  []Rewrite
 	state     state // of the last commit
 	recBase   int64 // where records begin
 
 	epoch    *xxhash.Digest // over the headers of the epoch, nil before its first
+	number   uint32         // of the epoch that the next record belongs to
 	last     state          // of the last commit of the epoch before
 	unsynced int64          // bytes written home since its last sync
 	fresh    bool           // some of them come before the next commit
+	logged   map[int64]bool // pages that records of the epoch hold bytes of
 	broken   error          // set once a commit failed: nothing may be written after it
 }
 
@@ -86,21 +89,6 @@ func (t *Tx) ReadAt(p []byte, off int64) (int, error) { return t.over.readAt(p, 
 
 // WriteAt stages p.
 func (t *Tx) WriteAt(p []byte, off int64) (int, error) { return t.over.writeAt(p, off) }
-
-// WriteFresh implements store.Fresh. Where a crash finds these bytes they belong
-// to no one: the last commit does not refer to them. They go home at once if the
-// image carries the mark by now, and need no log.
-func (t *Tx) WriteFresh(p []byte, off int64) error {
-	begun := t.log == nil || t.state.stage == stageBegun || t.state.stage == stageWorking
-	if t.broken != nil || !begun || t.over.covers(off, int64(len(p))) {
-		_, err := t.WriteAt(p, off)
-		return err
-	}
-	t.fresh = true
-	t.unsynced += int64(len(p))
-	_, err := t.home.WriteAt(p, off)
-	return err
-}
 
 // Size is that of home.
 func (t *Tx) Size() int64 { return t.home.Size() }
@@ -157,21 +145,24 @@ func (t *Tx) commit(to stage, position []byte) error {
 	}
 	if err := t.tryCommit(to, position); err != nil {
 		t.fail(err)
-		return t.broken
 	}
-	t.Discard()
-	return nil
+	return t.broken
 }
 
 func (t *Tx) tryCommit(to stage, position []byte) error {
 	guarded := to != stageWorking
-	if guarded || t.fresh {
-		// The old bytes of a guarded record are those of home. What is fresh
-		// must be durable before a record refers to it, and no record that is
-		// replayed may be older than what took the place of its bytes.
-		if err := t.checkpoint(); err != nil {
+	if guarded {
+		// Its old bytes are those of home, and it is an epoch of its own.
+		if err := t.syncHome(); err != nil {
 			return err
 		}
+	}
+	if t.fresh {
+		// It must be durable before a record refers to it.
+		if err := t.home.Sync(); err != nil {
+			return fmt.Errorf("sync image: %w", err)
+		}
+		t.fresh = false
 	}
 	j := t.newJob(guarded)
 	next := state{seq: t.state.seq + 1, stage: to, position: slices.Clone(position)}
@@ -182,10 +173,12 @@ func (t *Tx) tryCommit(to stage, position []byte) error {
 		}
 	}
 	t.state = next
+	t.noteLogged(j)
 	// From here on recovery replays the record; a second time changes nothing.
 	if err := t.writeHome(j); err != nil {
 		return fmt.Errorf("write image: %w", err)
 	}
+	t.Discard()
 	if guarded || t.unsynced >= maxUnsynced || t.state.epochLen >= maxEpoch {
 		return t.checkpoint()
 	}
@@ -195,11 +188,11 @@ func (t *Tx) tryCommit(to stage, position []byte) error {
 // What may be written between two syncs of home, in bytes: to home, and to the
 // log. After a crash recovery looks at that much.
 const (
-	maxUnsynced = 256 << 20
+	maxUnsynced = 512 << 20 // two syncs each, the second for the mark
 	maxEpoch    = 64 << 20
 )
 
-// Checkpoint makes home durable as of the last commit.
+// Checkpoint makes home durable as of the last commit. Nothing may be staged.
 func (t *Tx) Checkpoint() error {
 	if t.broken != nil {
 		return t.broken
@@ -223,10 +216,22 @@ func (t *Tx) checkpoint() error {
 	if t.epoch == nil && t.unsynced == 0 {
 		return nil
 	}
+	if err := t.syncHome(); err != nil {
+		return err
+	}
+	return t.settle()
+}
+
+func (t *Tx) syncHome() error {
+	if t.epoch == nil && t.unsynced == 0 {
+		return nil
+	}
 	if err := t.home.Sync(); err != nil {
 		return fmt.Errorf("sync image: %w", err)
 	}
 	t.last, t.epoch, t.unsynced, t.fresh = t.state, nil, 0, false
+	t.number++
+	clear(t.logged)
 	return nil
 }
 

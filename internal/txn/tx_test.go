@@ -60,9 +60,16 @@ func script(home, log store.Store, m txn.Method, want *[][]byte) error {
 		_, err := tx.WriteAt(p, off)
 		return err
 	}
-	if err := errors.Join(write(h.ID[:], markOff), tx.Begin([]byte{0})); err != nil {
+	// Like a superblock, what is around the mark has a time of writing.
+	now := byte(0)
+	mark := func(mark [16]byte) error {
+		now++
+		return errors.Join(write(mark[:], markOff), write([]byte{now}, markOff-100))
+	}
+	if err := errors.Join(mark(tx.Mark()), tx.Begin([]byte{0})); err != nil {
 		return err
 	}
+	tx.SetMarker(mark)
 	keep()
 	rng := rand.New(rand.NewPCG(1, 2))
 	for k := byte(1); k < 7; k++ {
@@ -78,7 +85,8 @@ func script(home, log store.Store, m txn.Method, want *[][]byte) error {
 		for _, run := range rng.Perm(30)[:rng.IntN(8)] {
 			stageRun(tx, shadow, dataOff+int64(run)*4096)
 		}
-		if err := tx.Commit([]byte{k}); err != nil {
+		next, _ := tx.NextMark()
+		if err := errors.Join(mark(next), tx.Commit([]byte{k})); err != nil {
 			return err
 		}
 		keep()
@@ -88,7 +96,10 @@ func script(home, log store.Store, m txn.Method, want *[][]byte) error {
 			}
 		}
 	}
-	if err := errors.Join(write(make([]byte, 16), markOff), tx.End([]byte{9})); err != nil {
+	if err := tx.Checkpoint(); err != nil {
+		return err
+	}
+	if err := errors.Join(mark([16]byte{}), tx.End([]byte{9})); err != nil {
 		return err
 	}
 	keep()

@@ -1,11 +1,13 @@
 package crash
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,8 +22,8 @@ import (
 const logSuffix = ".fsenc"
 
 // TestPowerCutAtEveryWrite kills the program at every write, truncation and
-// sync of encrypt-dir and of decrypt-dir. Each time a kernel that is shown the
-// image as it is refuses it or sees the tree as it should be; resume and undo
+// sync of every command that writes to an image. Each time a kernel that is shown
+// the image as it is refuses it or sees the tree as it should be; resume and undo
 // both end with that tree, and e2fsck has nothing to say.
 func TestPowerCutAtEveryWrite(t *testing.T) {
 	mkimage.NeedRoot(t)
@@ -29,36 +31,138 @@ func TestPowerCutAtEveryWrite(t *testing.T) {
 	plain := filepath.Join(t.TempDir(), "plain.img")
 	j.make(t, plain)
 	j.want = j.see(t, plain)
+	bases := map[string]string{"plain": plain}
+	then := func(name, from string, args ...string) {
+		bases[name] = filepath.Join(t.TempDir(), name+".img")
+		copyFile(t, bases[from], bases[name])
+		j.must(t, append([]string{args[0], bases[name]}, args[1:]...)...)
+	}
+	key, pass, other := "--key-file="+j.keyFile, "--passphrase-file="+j.secret(t, "first words"), j.secret(t, "other words")
+	then("encrypted", "plain", "encrypt-dir", "/secret", key, "--yes")
+	then("set up", "plain", "setup", "--yes")
+	bases["keys"] = filepath.Join(t.TempDir(), "keys.img")
+	copyFile(t, bases["set up"], bases["keys"])
+	j.must(t, "key", "add", bases["keys"], "--iter-time=1ms", "--name=work", pass)
 
-	encrypted := filepath.Join(t.TempDir(), "encrypted.img")
-	copyFile(t, plain, encrypted)
-	j.must(t, "encrypt-dir", encrypted, "/secret", "--key-file", j.keyFile, "--yes")
-
-	for verb, base := range map[string]string{"encrypt-dir": plain, "decrypt-dir": encrypted} {
-		for n := 0; ; n++ {
-			image := filepath.Join(t.TempDir(), "work.img")
-			copyFile(t, base, image)
-			e, err := runUntil(n, unix.SIGKILL, image, j.program, verb, image, "/secret", "--key-file", j.keyFile, "--yes", "--non-interactive")
-			if err != nil {
-				t.Fatalf("%s, call %d: %v", verb, n, err)
-			}
-			if !e.reached {
-				if e.status != 0 {
-					t.Fatalf("%s: status %#x: %s", verb, e.status, e.said)
-				}
-				break
-			}
-			j.cuts++
-			j.judge(t, fmt.Sprintf("%s killed at call %d", verb, n), image)
-			for _, f := range []string{image, image + logSuffix} {
-				os.Remove(f)
-			}
+	for _, c := range []struct{ base, verb, args string }{
+		{"plain", "encrypt-dir", "/secret " + key},
+		{"encrypted", "decrypt-dir", "/secret " + key},
+		{"encrypted", "rekey", "/secret --padding=16 --resilience=journal " + key + " --to-key-file=" + j.keyFile},
+		{"plain", "setup", ""},
+		{"set up", "key add", "--iter-time=1ms --name=work " + pass},
+		{"keys", "key change", "work --new-passphrase-file=" + other + " " + pass},
+		{"keys", "key remove", "work --force=last-key"},
+		{"plain", "wipe-free", ""},
+	} {
+		before := j.cuts
+		for n := 0; j.killAt(t, n, c.verb, bases[c.base], strings.Fields(c.args)...); n++ {
+		}
+		t.Logf("%s: %d cuts", c.verb, j.cuts-before)
+		if j.cuts-before < 5 {
+			t.Errorf("%s: only %d cuts: the program's writes were not counted", c.verb, j.cuts-before)
 		}
 	}
 	t.Logf("%d cuts; the kernel refused the image after %d and saw the right tree after %d; every resume and undo ended with the right tree",
 		j.cuts, j.refused, j.cuts-j.refused)
-	if j.cuts < 20 {
-		t.Errorf("only %d cuts: the program's writes were not counted", j.cuts)
+}
+
+// killAt kills a command at one call and judges what it left. It reports
+// whether the call was reached.
+func (j *judge) killAt(t *testing.T, n int, verb, base string, args ...string) bool {
+	t.Helper()
+	image := filepath.Join(t.TempDir(), "work.img")
+	copyFile(t, base, image)
+	all := append(append(strings.Fields(verb), image), append(args, "--yes", "--non-interactive")...)
+	e, err := runUntil(n, unix.SIGKILL, image, j.program, all...)
+	if err != nil {
+		t.Fatalf("%s, call %d: %v", verb, n, err)
+	}
+	if !e.reached && e.status != 0 {
+		t.Fatalf("%s: status %#x: %s", verb, e.status, e.said)
+	}
+	if e.reached {
+		j.cuts++
+		j.judge(t, fmt.Sprintf("%s killed at call %d", verb, n), image)
+	}
+	for _, f := range []string{image, image + logSuffix} {
+		os.Remove(f)
+	}
+	return e.reached
+}
+
+// secret writes a passphrase to a file and returns its name.
+func (j *judge) secret(t *testing.T, words string) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "words")
+	if err := os.WriteFile(name, []byte(words), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// TestPowerCutOfCopy kills the program at every write of a copy, lets the disk
+// be full, and takes it away in the middle: the old image is as it was and the
+// new one does not have its name before it is complete.
+func TestPowerCutOfCopy(t *testing.T) {
+	mkimage.NeedRoot(t)
+	j := newJudge(t)
+	dir := t.TempDir()
+	plain, new := filepath.Join(dir, "plain.img"), filepath.Join(dir, "new.img")
+	j.make(t, plain)
+	j.want = j.see(t, plain)
+	before, err := os.ReadFile(plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	untouched := func(when string) {
+		t.Helper()
+		if b, err := os.ReadFile(plain); err != nil || !bytes.Equal(b, before) {
+			t.Fatalf("%s: the old image was changed (%v)", when, err)
+		}
+	}
+	copyTo := func(to string) []string {
+		return []string{"encrypt-dir", plain, "/secret", "--key-file", j.keyFile, "--copy-to", to, "--yes", "--non-interactive"}
+	}
+	cuts, named := 0, 0
+	for n := 0; ; n++ {
+		e, err := runUntil(n, unix.SIGKILL, new, j.program, copyTo(new)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		untouched(fmt.Sprintf("killed at call %d", n))
+		_, err = os.Stat(new)
+		if err == nil {
+			named++
+			j.clean(t, fmt.Sprintf("killed at call %d, but named", n), new)
+			os.Remove(new)
+		}
+		if !e.reached {
+			if e.status != 0 {
+				t.Fatalf("status %#x: %s", e.status, e.said)
+			}
+			break
+		}
+		cuts++
+		os.Remove(new + ".part")
+	}
+	t.Logf("%d cuts, after %d of which the copy had its name and was complete", cuts, named-1)
+	if cuts < 10 {
+		t.Errorf("only %d cuts", cuts)
+	}
+	for _, size := range []string{"50k", "150k", "300k"} {
+		full := t.TempDir()
+		if err := unix.Mount("fsenc-full", full, "tmpfs", 0, "size="+size); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command(j.program, copyTo(filepath.Join(full, "new.img"))...).CombinedOutput()
+		left, _ := filepath.Glob(filepath.Join(full, "*"))
+		if e := unix.Unmount(full, 0); e != nil {
+			t.Error(e)
+		}
+		if err == nil || !strings.Contains(string(out), "no space left") || len(left) > 0 {
+			t.Errorf("with %s of space: %v, left %v: %s", size, err, left, out)
+		}
+		untouched("full disk")
 	}
 }
 
@@ -190,7 +294,10 @@ func (j *judge) see(t *testing.T, image string) []manifest.Entry {
 	if _, err := linux.AddKey(m.Dir, j.key); err != nil {
 		t.Fatal(err)
 	}
-	return mkimage.Walk(t, m.Dir)
+	return slices.DeleteFunc(mkimage.Walk(t, m.Dir), func(e manifest.Entry) bool {
+		// What the commands for keys keep in the image is not the tree's.
+		return strings.HasPrefix(e.Path, ".fscrypt") || e.Path == "."
+	})
 }
 
 func (j *judge) judge(t *testing.T, when, image string) {

@@ -34,6 +34,14 @@ func (fs *FS) CheckVolume(report func(image.Finding)) {
 	case state&stateValid == 0 || state&stateOrphans != 0:
 		found("not-clean", "run e2fsck", "not cleanly unmounted, or mounted")
 	}
+	if fs.sb.state() == stateValid && !fs.sb.hasIncompat(incompatRecover) {
+		if super, groups, err := fs.checkFree(); err != nil {
+			found("descriptors-damaged", "run e2fsck", "%v", err)
+		} else if super != groups {
+			report(image.Finding{ID: "free-count", Severity: image.Warning, Advice: "run e2fsck",
+				Text: fmt.Sprintf("the superblock counts %d free blocks, the groups have %d", super, groups)})
+		}
+	}
 	if fs.sb.hasRO(roSharedBlocks) {
 		found("shared-blocks", "leave it as it is: no block may be encrypted for one of its owners", "files share blocks")
 	}

@@ -108,6 +108,7 @@ func TestCheckSpoilt(t *testing.T) {
 		"not-clean":       word(func(sb *super) { sb.set16(offState, 0) }),
 		"orphans":         word(func(sb *super) { sb.set32(offLastOrphan, 12) }),
 		"journal-dirty":   word(func(sb *super) { sb.set32(offIncompat, sb.u32(offIncompat)|incompatRecover) }),
+		"free-count":      word(func(sb *super) { sb.setFreeBlocks(sb.freeBlocks() + 1) }),
 		"unfinished":      word(func(sb *super) { sb.set32(offIncompat, sb.u32(offIncompat)|incompatUnfinished) }),
 		"shared-blocks":   word(func(sb *super) { sb.set32(offROCompat, sb.u32(offROCompat)|roSharedBlocks) }),
 	} {

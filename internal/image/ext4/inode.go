@@ -196,6 +196,11 @@ func (r rawInode) free() bool {
 type inode struct {
 	ino image.Ino
 	raw rawInode
+
+	// body are the attributes in raw, if they were read when nothing else was
+	// done with the inode yet.
+	body   []xattr
+	parsed bool
 }
 
 // inode reads and verifies an inode. A free one is image.ErrNotExist.

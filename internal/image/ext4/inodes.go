@@ -1,6 +1,8 @@
 package ext4
 
 import (
+	"slices"
+
 	"fsenc/internal/image"
 	"fsenc/internal/store"
 )
@@ -73,6 +75,9 @@ func (fs *FS) groupInodes(n, from, to uint32, f func(image.Attr, error) error) e
 func (fs *FS) visit(in *inode, f func(image.Attr, error) error) error {
 	err := fs.verifyInode(in)
 	if err == nil && !fs.write {
+		if list, e := fs.ibodyXattrs(in); e == nil { // else whoever asks is told
+			in.body, in.parsed = slices.Clip(list), true
+		}
 		at := &fs.visited[in.ino%visitedSlots]
 		at.Store(in)
 		defer at.Store(nil)

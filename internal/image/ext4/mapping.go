@@ -60,11 +60,7 @@ func (fs *FS) walkMap(in *inode, from, to image.Lblk) (*mapWalk, error) {
 	if in.raw.hasFlag(flInlineData) {
 		return m, nil
 	}
-	walk := m.blockMap
-	if in.raw.hasFlag(flExtents) {
-		walk = m.extentTree
-	}
-	if err := walk(); err != nil {
+	if err := m.walk(); err != nil {
 		return nil, err
 	}
 	if fs.write && in.ino != inoResize {
@@ -76,6 +72,14 @@ func (fs *FS) walkMap(in *inode, from, to image.Lblk) (*mapWalk, error) {
 		}
 	}
 	return m, nil
+}
+
+// walk reads the mapping. What came before an error is kept.
+func (m *mapWalk) walk() error {
+	if m.in.raw.hasFlag(flExtents) {
+		return m.extentTree()
+	}
+	return m.blockMap()
 }
 
 // checkOwned verifies that the blocks of a mapping are marked used and are not

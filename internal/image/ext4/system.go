@@ -12,8 +12,8 @@ import (
 type blockRange struct{ start, end uint64 }
 
 // loadSystem lists the blocks that hold the filesystem's own structures:
-// superblocks, descriptors with the blocks kept for more of them, bitmaps and
-// inode tables, sorted and merged.
+// superblocks, descriptors with the blocks kept for more of them, bitmaps, inode
+// tables and the block of multiple mount protection, sorted and merged.
 func (fs *FS) loadSystem() error {
 	fs.mu.Lock()
 	loaded := fs.system != nil
@@ -34,6 +34,9 @@ func (fs *FS) loadSystem() error {
 		tables = appendRange(tables, uint64(gr.desc.inodeTable()), fs.geo.itableBlocks)
 	}
 	all := slices.Concat(supers, blockMaps, inodeMaps, tables)
+	if fs.sb.hasIncompat(incompatMMP) {
+		all = appendRange(all, fs.sb.mmpBlock(), 1)
+	}
 	slices.SortFunc(all, func(a, b blockRange) int { return cmp.Compare(a.start, b.start) })
 	var merged []blockRange
 	for _, r := range all {

@@ -86,8 +86,8 @@ func xattrOrder(a, b xattr) int {
 // of values count from the start of the area. Lists out of order are read: a
 // rebuilt block is sorted. Names and values point into the area.
 func parseXattrs(area []byte, first int) ([]xattr, error) {
-	var list []xattr
-	var few [4][2]int // more are rare
+	list := make([]xattr, 0, 2) // mostly the context, and what a security module adds
+	var few [4][2]int           // more are rare
 	spans := few[:0]
 	off := first
 	for ; ; off += list[len(list)-1].entrySize() {

@@ -26,6 +26,9 @@ func (r rawInode) ibody() []byte {
 
 // ibodyXattrs reads the attributes in the inode; they point into in.raw.
 func (fs *FS) ibodyXattrs(in *inode) ([]xattr, error) {
+	if in.parsed {
+		return in.body, nil
+	}
 	b := in.raw.ibody()
 	if b == nil || le.Uint32(b) != xattrMagic {
 		return nil, nil

@@ -47,12 +47,7 @@ func (g *geometry) natBlock(n uint32, second bool) int64 {
 	return at
 }
 
-// natTable reads the node address table, with the journal over it.
-type natTable struct {
-	fs      *FS
-	journal map[uint32]natEntry
-}
-
+// natJournal reads the entries that override the table.
 func (c *checkpoint) natJournal() (map[uint32]natEntry, error) {
 	j := sumJournal(c.sums[logHotData])
 	n := int(le.Uint16(j))
