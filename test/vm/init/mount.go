@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"fsenc/internal/image/imagetest/manifest"
 	"fsenc/test/linux"
 	"fsenc/test/vm/job"
 )
@@ -64,16 +65,24 @@ func work(m job.Mount, r *job.Result, fail func(error)) {
 	for _, key := range m.KeysV1 {
 		fail(linux.AddKeyV1(root, key))
 	}
+	walk := func(tree *[]manifest.Entry) {
+		if r.Err == "" {
+			var err error
+			*tree, err = linux.Walk(root)
+			fail(err)
+		}
+	}
+	if m.Before {
+		walk(&r.Before)
+	}
 	for _, f := range m.Fill {
 		fail(linux.Fill(filepath.Join(root, f.Dir), f.Tree))
 	}
 	for _, dir := range m.Add {
 		fail(linux.Add(filepath.Join(root, dir)))
 	}
-	if m.Walk && r.Err == "" {
-		tree, err := linux.Walk(root)
-		fail(err)
-		r.Tree = tree
+	if m.Walk {
+		walk(&r.Tree)
 	}
 }
 
