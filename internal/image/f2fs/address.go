@@ -119,7 +119,14 @@ func (w *slotWalk) span(depth int) uint64 {
 
 // run reports the addresses of one block.
 func (w *slotWalk) run(b []byte, n int, nid uint32, first uint64) error {
-	for i := range n {
+	b = b[:4*n]
+	for i := 0; i < n; i++ {
+		for i+2 <= n && le.Uint64(b[4*i:]) == 0 { // most are small files
+			i += 2
+		}
+		if i == n {
+			break
+		}
 		if a := le.Uint32(b[4*i:]); a != nullAddr {
 			if err := w.f(slot{first + uint64(i), a, nid, uint16(i)}); err != nil {
 				return err

@@ -39,6 +39,8 @@ func (r rawNode) version() uint64   { return le.Uint64(r[offFootVer:]) }
 func (r rawNode) next() uint32      { return le.Uint32(r[offFootNext:]) }
 func (r rawNode) word(i int) uint32 { return le.Uint32(r[4*i:]) } // of a direct or indirect node
 
+func (r rawNode) setWord(i int, v uint32) { le.PutUint32(r[4*i:], v) }
+
 func (r rawNode) setFooter(nid, ino, flag uint32) {
 	le.PutUint32(r[offFootNid:], nid)
 	le.PutUint32(r[offFootIno:], ino)
