@@ -105,7 +105,7 @@ func (x *examiner) file(s *subject) error {
 	}
 	end := image.Lblk((s.attr.Size + bs - 1) / bs)
 	for _, e := range extents {
-		if !e.Unwritten && !s.attr.Verity && e.Lblk+image.Lblk(e.Len) > end {
+		if !e.Unwritten && !x.mayPassEOF(s) && e.Lblk+image.Lblk(e.Len) > end {
 			x.found(image.Finding{ID: "blocks-past-eof", Severity: image.Warning, Ino: s.attr.Ino,
 				Text:   fmt.Sprintf("written blocks up to block %d of the file, which ends before block %d", e.Lblk+image.Lblk(e.Len), end),
 				Advice: "run the filesystem's own checker"})
@@ -134,6 +134,19 @@ func extentCipher(s *subject, context string, vol crypt.Volume) (*crypt.Contents
 		return nil, err
 	}
 	return s.key.Extent(*s.context, e, vol)
+}
+
+// Flags of FS_IOC_GETFLAGS: compressed files, and what f2fs shows of pinned ones.
+const (
+	flagCompressed = 0x4
+	flagNoCow      = 0x00800000
+)
+
+// mayPassEOF reports whether written blocks behind the end of the file are in
+// order: the Merkle tree, and what f2fs keeps of the last cluster of a
+// compressed file or allocates for a pinned one, a section at a time.
+func (x *examiner) mayPassEOF(s *subject) bool {
+	return s.attr.Verity || x.super.Kind == "f2fs" && s.attr.Flags&(flagCompressed|flagNoCow) != 0
 }
 
 func (x *examiner) contents(s *subject, v *view) error {
