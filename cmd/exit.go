@@ -235,7 +235,7 @@ func classify(err error) (code int, hint string) {
 	case errors.Is(err, errPartial):
 		return exitPartial, hint
 	case errors.Is(err, image.ErrNeedsRecovery):
-		return exitInUse, or(hint, "mount the image once or run e2fsck on it")
+		return exitInUse, or(hint, "mount the image once or run e2fsck or fsck.f2fs on it")
 	case errors.Is(err, image.ErrInUse), errors.Is(err, store.ErrInUse), errors.Is(err, store.ErrLocked):
 		return exitInUse, hint
 	case errors.Is(err, crypt.ErrNoKey), errors.Is(err, crypt.ErrWrongKey), errors.Is(err, crypt.ErrKeySize),

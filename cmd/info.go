@@ -173,6 +173,9 @@ func superRows(sb image.Super) [][]string {
 		{"last write:", utc(sb.LastWrite)},
 		{"encrypt feature:", yesNo(sb.Encrypt)},
 	}
+	if sb.Inline != "" {
+		rows = append(rows, []string{"inline contents:", sb.Inline})
+	}
 	if sb.BootLoaderHint != "" {
 		rows = append(rows, []string{"boot loader:", sb.BootLoaderHint})
 	}

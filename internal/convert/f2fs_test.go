@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"fsenc/internal/convert"
 	"fsenc/internal/crypt"
@@ -388,4 +389,40 @@ func TestLogOfMountedImageF2FS(t *testing.T) {
 			t.Errorf("not mounted since: outcome %v", out)
 		}
 	}
+}
+
+// Calls of the host fail: the image is as it was, or the error says that resume
+// is the way on, which ends with the right tree in either direction.
+func TestErrorsOfTheHostF2FS(t *testing.T) {
+	keys, pol := testKey(t)
+	plain := f2fsLayouts[1].makeF2FS(t, func(dir string) {
+		put(t, dir, "secret/file", 7000)
+		put(t, dir, "secret/sub/other", 1500)
+	})
+	j := job{op: convert.Encrypt, keys: keys, pol: pol, wipe: true, small: true}
+	r := recovery{keys: keys, want: snapshot(t, storetest.NewMem(plain), nil), judged: make(map[[32]byte]bool), check: fsckF2FS}
+	failures := 0
+	for op, step := range map[storetest.Call]int{storetest.Read: 61, storetest.Write: 7, storetest.Sync: 1, storetest.Zero: 2} {
+		for n := 0; ; n += step {
+			home, log := storetest.NewMem(bytes.Clone(plain)), storetest.NewClock(1<<30).Log(nil)
+			err := j.run(t.Context(), storetest.NewFaulty(home, op, n, unix.EIO), log)
+			if err == nil {
+				break
+			}
+			failures++
+			if !errors.Is(err, unix.EIO) {
+				t.Fatalf("op %v, call %d: got %v", op, n, err)
+			}
+			if !errors.Is(err, convert.ErrVerify) && !errors.Is(err, txn.ErrUnfinished) && !bytes.Equal(home.Bytes(), plain) {
+				t.Fatalf("op %v, call %d: %v, but the image was changed", op, n, err)
+			}
+			for _, d := range []convert.Direction{convert.Forward, convert.Back} {
+				r.recover(t, "after "+err.Error(), d, bytes.Clone(home.Bytes()), log.Survivor(1))
+			}
+		}
+	}
+	if failures < 20 {
+		t.Errorf("only %d failures", failures)
+	}
+	t.Logf("%d failures", failures)
 }

@@ -105,7 +105,7 @@ var inlineWarnings = map[string][]string{
 	"ext4":  {"encrypted_inline_data is this project's own format: every kernel and e2fsprogs refuse the filesystem while it is set"},
 	"btrfs": {"encrypted_inline_data is this project's own format: every kernel and btrfs-progs refuse the filesystem while it is set"},
 	"f2fs": {"encrypted_inline_data is a proposal (series v3 of June 2026) that no released kernel has",
-		"kernels that do not know it mount the filesystem all the same, and fail to read just these files"},
+		"kernels that do not know it mount the filesystem all the same, fail to read just these files, and note that fsck.f2fs is due"},
 }
 
 // Warnings says what will no longer take the image once the features are set.

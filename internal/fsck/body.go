@@ -105,7 +105,7 @@ func (x *examiner) file(s *subject) error {
 	}
 	end := image.Lblk((s.attr.Size + bs - 1) / bs)
 	for _, e := range extents {
-		if !e.Unwritten && !s.attr.Verity && e.Lblk+image.Lblk(e.Len) > end {
+		if !e.Unwritten && !x.mayPassEOF(s) && e.Lblk+image.Lblk(e.Len) > end {
 			x.found(image.Finding{ID: "blocks-past-eof", Severity: image.Warning, Ino: s.attr.Ino,
 				Text:   fmt.Sprintf("written blocks up to block %d of the file, which ends before block %d", e.Lblk+image.Lblk(e.Len), end),
 				Advice: "run the filesystem's own checker"})
@@ -136,13 +136,26 @@ func extentCipher(s *subject, context string, vol crypt.Volume) (*crypt.Contents
 	return s.key.Extent(*s.context, e, vol)
 }
 
+// Flags of FS_IOC_GETFLAGS: compressed files, and what f2fs shows of pinned ones.
+const (
+	flagCompressed = 0x4
+	flagNoCow      = 0x00800000
+)
+
+// mayPassEOF reports whether written blocks behind the end of the file are in
+// order: the Merkle tree, and what f2fs keeps of the last cluster of a
+// compressed file or allocates for a pinned one, a section at a time.
+func (x *examiner) mayPassEOF(s *subject) bool {
+	return s.attr.Verity || x.super.Kind == "f2fs" && s.attr.Flags&(flagCompressed|flagNoCow) != 0
+}
+
 func (x *examiner) contents(s *subject, v *view) error {
 	if s.attr.Encrypted {
 		if err := x.tail(s, v); err != nil {
 			return err
 		}
 	}
-	if s.attr.Verity && x.super.Kind == "ext4" {
+	if s.attr.Verity {
 		if err := x.verity(s, v); err != nil {
 			return err
 		}
@@ -174,58 +187,13 @@ func (x *examiner) tail(s *subject, v *view) error {
 		return x.unreadable(s, "content-unreadable", err)
 	}
 	if block != nil && len(bytes.TrimLeft(block[used:], "\x00")) > 0 {
-		x.found(image.Finding{ID: "tail-not-zero", Severity: image.Warning, Ino: s.attr.Ino,
+		severity := image.Warning
+		if x.super.Kind == "btrfs" {
+			severity = image.Info // truncating does not write a shared block anew
+		}
+		x.found(image.Finding{ID: "tail-not-zero", Severity: severity, Ino: s.attr.Ino,
 			Text:   "the last block is not zero behind the end of the file",
 			Advice: "harmless to readers; a copy of the file will not have it"})
-	}
-	return nil
-}
-
-// Fields of struct fsverity_descriptor.
-const (
-	verityDescSize  = 256
-	verityMaxDesc   = 16384
-	offVersion      = 0 // u8, 1
-	offHashAlg      = 1 // u8, 1 SHA-256, 2 SHA-512
-	offLogBlockSize = 2 // u8
-	offDataSize     = 8 // le64
-	verityAlign     = 65536
-)
-
-// verity looks for the descriptor behind the Merkle tree: its size is in the
-// last 4 bytes of the last block of the file.
-func (x *examiner) verity(s *subject, v *view) error {
-	bs := uint64(x.super.BlockSize)
-	why, err := func() (string, error) {
-		last, err := v.read(v.end() - 1)
-		if err != nil || last == nil {
-			return "no written blocks behind the contents", err
-		}
-		size := uint64(le.Uint32(last[bs-4:]))
-		end := uint64(v.end())*bs - 4
-		if size < verityDescSize || size > verityMaxDesc || size > end {
-			return fmt.Sprintf("its size would be %d", size), nil
-		}
-		at := (end - size) / bs * bs
-		if start := (uint64(s.attr.Size) + verityAlign - 1) / verityAlign * verityAlign; at < start {
-			return fmt.Sprintf("it would be at %d, before %d", at, start), nil
-		}
-		d, err := v.read(image.Lblk(at / bs))
-		switch {
-		case err != nil || d == nil:
-			return "its block is a hole", err
-		case d[offVersion] != 1 || d[offHashAlg] < 1 || d[offHashAlg] > 2 || d[offLogBlockSize] > 16:
-			return fmt.Sprintf("version %d, hash algorithm %d, block size 2^%d", d[offVersion], d[offHashAlg], d[offLogBlockSize]), nil
-		case le.Uint64(d[offDataSize:]) != uint64(s.attr.Size):
-			return fmt.Sprintf("it is for %d bytes, the file has %d", le.Uint64(d[offDataSize:]), s.attr.Size), nil
-		}
-		return "", nil
-	}()
-	if err != nil {
-		return x.unreadable(s, "content-unreadable", err)
-	}
-	if why != "" {
-		x.report(s, "verity-descriptor", restore, "no sound verity descriptor: %s", why)
 	}
 	return nil
 }
@@ -264,8 +232,8 @@ func (v *view) end() image.Lblk {
 	return e.Lblk + image.Lblk(e.Len)
 }
 
-// read returns a block in clear, nil for a hole. It is valid until the next
-// call.
+// read returns a block in clear, nil for a hole and for what is compressed. It
+// is valid until the next call.
 func (v *view) read(l image.Lblk) ([]byte, error) {
 	for _, e := range v.extents {
 		if l < e.Lblk || l-e.Lblk >= image.Lblk(e.Len) || e.Unwritten || e.Packed != nil {

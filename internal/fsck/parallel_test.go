@@ -10,26 +10,35 @@ import (
 
 	"fsenc/internal/image"
 	"fsenc/internal/image/ext4"
+	"fsenc/internal/image/f2fs"
 	"fsenc/internal/image/imagetest"
 	"fsenc/internal/store/storetest"
 )
 
-// brokenImage has something wrong with many inodes and names: their contexts
+// brokenImages have something wrong with many inodes and names: their contexts
 // belong to no policy that there is.
-func brokenImage(t *testing.T) image.FS {
+func brokenImages(t *testing.T) map[string]image.FS {
 	t.Helper()
-	img := imagetest.GoldenBytes(t, "ext4-modes")
-	fs, err := ext4.Open(storetest.NewMem(img), ext4.Options{})
+	e, err := ext4.Open(storetest.NewMem(imagetest.GoldenBytes(t, "ext4-modes")), image.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return noContexts{fs}
+	f, err := f2fs.Open(storetest.NewMem(imagetest.GoldenBytes(t, "f2fs-modes")), image.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string]image.FS{"ext4": noContexts{e}, "f2fs": f2fsNoContexts{f}}
 }
 
-// noContexts is a filesystem whose encrypted inodes have lost their contexts.
-type noContexts struct{ *ext4.FS }
+// noContexts is a filesystem whose encrypted inodes have lost their contexts,
+// f2fsNoContexts the same for f2fs.
+type (
+	noContexts     struct{ *ext4.FS }
+	f2fsNoContexts struct{ *f2fs.FS }
+)
 
-func (noContexts) Context(image.Ino) ([]byte, error) { return nil, nil }
+func (noContexts) Context(image.Ino) ([]byte, error)     { return nil, nil }
+func (f2fsNoContexts) Context(image.Ino) ([]byte, error) { return nil, nil }
 
 // onlyFS has neither what image.Checker nor what image.Ranged adds.
 type onlyFS struct{ image.FS }
@@ -53,8 +62,13 @@ func run(t *testing.T, fs image.FS, prepare func(*checker)) []string {
 // What is found, and in which order, does not depend on how many workers there
 // are, nor on whether the filesystem lists ranges of inodes.
 func TestSameFindings(t *testing.T) {
+	for name, fs := range brokenImages(t) {
+		t.Run(name, func(t *testing.T) { sameFindings(t, fs) })
+	}
+}
+
+func sameFindings(t *testing.T, fs image.FS) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	fs := brokenImage(t)
 	want := run(t, fs, func(*checker) {})
 	if len(want) < 50 {
 		t.Fatalf("only %d findings", len(want))

@@ -49,3 +49,11 @@ type Ranged interface {
 	// end. It may be called for several ranges at a time.
 	InodesIn(first, end Ino, f func(Attr, error) error) error
 }
+
+// VerityLocator is what a filesystem has beside FS that keeps fs-verity's
+// descriptor in the file, where an attribute tells.
+type VerityLocator interface {
+	// VerityDescriptor returns the first byte of the descriptor, counted from the
+	// beginning of the file, and its size.
+	VerityDescriptor(ino Ino) (at, size uint64, err error)
+}

@@ -78,6 +78,27 @@ func (c *PageCache) Write(p []byte, off int64) error {
 	if _, err := c.s.WriteAt(p, off); err != nil {
 		return err
 	}
+	c.update(p, off)
+	return nil
+}
+
+// WriteFresh is Write for bytes that nothing refers to yet, see Fresh.
+func (c *PageCache) WriteFresh(p []byte, off int64) error {
+	f, ok := c.s.(Fresh)
+	if !ok {
+		return c.Write(p, off)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := f.WriteFresh(p, off); err != nil {
+		return err
+	}
+	c.update(p, off)
+	return nil
+}
+
+// update puts p into the pages that are in memory, with the lock held.
+func (c *PageCache) update(p []byte, off int64) {
 	for n := off / pageSize; n*pageSize < off+int64(len(p)); n++ {
 		page, ok := c.young[n]
 		if !ok {
@@ -91,7 +112,6 @@ func (c *PageCache) Write(p []byte, off int64) error {
 			copy(page[off-start:], p)
 		}
 	}
-	return nil
 }
 
 // ReadFull reads len(p) bytes; the end of the store is an error only if it

@@ -29,3 +29,11 @@ type Store interface {
 	// them, where it can; the range need not be aligned.
 	Zero(off, n int64) error
 }
+
+// Fresh is what a Store has beside that stages writes.
+type Fresh interface {
+	// WriteFresh is WriteAt for bytes in a place that nothing refers to before
+	// what is staged now is committed: they may be written there at once, and a
+	// commit makes them durable first.
+	WriteFresh(p []byte, off int64) error
+}

@@ -35,6 +35,16 @@ func (p *page) setDirty(unit int)     { p.dirty[unit/64] |= 1 << (unit % 64) }
 // stagedBytes is the memory that the staged pages take, roughly.
 func (o *overlay) stagedBytes() int64 { return int64(len(o.pages)) * pageSize }
 
+// covers reports whether some of n bytes at off may be staged.
+func (o *overlay) covers(off, n int64) bool {
+	for no := off / pageSize; no*pageSize < off+n; no++ {
+		if o.pages[no] != nil {
+			return true
+		}
+	}
+	return false
+}
+
 func (o *overlay) readAt(p []byte, off int64) (int, error) {
 	n, err := o.base.ReadAt(p, off)
 	if len(o.pages) == 0 {

@@ -36,6 +36,8 @@ type Tx struct {
 	number   uint32         // of the epoch that the next record belongs to
 	last     state          // of the last commit of the epoch before
 	unsynced int64          // bytes written home since its last sync
+	fresh    bool           // some of them come before the next commit
+	logged   map[int64]bool // pages that records of the epoch hold bytes of
 	broken   error          // set once a commit failed: nothing may be written after it
 }
 
@@ -155,6 +157,13 @@ func (t *Tx) tryCommit(to stage, position []byte) error {
 			return err
 		}
 	}
+	if t.fresh {
+		// It must be durable before a record refers to it.
+		if err := t.home.Sync(); err != nil {
+			return fmt.Errorf("sync image: %w", err)
+		}
+		t.fresh = false
+	}
 	j := t.newJob(guarded)
 	next := state{seq: t.state.seq + 1, stage: to, position: slices.Clone(position)}
 	if t.log != nil {
@@ -164,6 +173,7 @@ func (t *Tx) tryCommit(to stage, position []byte) error {
 		}
 	}
 	t.state = next
+	t.noteLogged(j)
 	// From here on recovery replays the record; a second time changes nothing.
 	if err := t.writeHome(j); err != nil {
 		return fmt.Errorf("write image: %w", err)
@@ -219,8 +229,9 @@ func (t *Tx) syncHome() error {
 	if err := t.home.Sync(); err != nil {
 		return fmt.Errorf("sync image: %w", err)
 	}
-	t.last, t.epoch, t.unsynced = t.state, nil, 0
+	t.last, t.epoch, t.unsynced, t.fresh = t.state, nil, 0, false
 	t.number++
+	clear(t.logged)
 	return nil
 }
 

@@ -6,7 +6,7 @@
 //	go run ./test/bench -list           what there is
 //	go run ./test/bench tree big fsck   some of it
 //
-// It needs root, e2fsprogs, openssl, cryptsetup, a kernel with ext4 encryption, and
+// It needs root, e2fsprogs, f2fs-tools, openssl, cryptsetup, a kernel with ext4 encryption, and
 // 20 GB for a moment in the scratch directory, which should not be in memory.
 // Peers and fsenc start with what they read in the page cache, unless the row
 // says cold; what they write counts until it is on the disk.
@@ -43,6 +43,8 @@ var all = []measurement{
 	{"fsck", "check an image of very many files, beside e2fsck -fn", []string{"many", "many-secret"}, (*bench).fsck},
 	{"names", "encrypt a directory of very many names, beside few", []string{"few-names", "many-names"}, (*bench).names},
 	{"sparse", "encrypt a sparse file of 1 TiB in an image of 8 TiB", nil, (*bench).sparse},
+	{"f2fs", "encrypt the Go source tree on f2fs, beside the same tree on ext4", nil, (*bench).f2fs},
+	{"inline-space", "blocks of 10,000 small files on f2fs, with encrypted inline data beside without", nil, (*bench).inlineSpace},
 	{"crypto", "ciphers and keys on one core, beside OpenSSL and libraries", nil, (*bench).crypto},
 }
 
@@ -82,7 +84,7 @@ func main() {
 	b.scale.bytes, b.scale.few = int64(*gib*(1<<30)), b.scale.many/100
 	if *list {
 		for _, m := range all {
-			fmt.Printf("%-8s %s\n", m.name, m.about)
+			fmt.Printf("%-12s %s\n", m.name, m.about)
 		}
 		return
 	}

@@ -106,15 +106,22 @@ func clock(f func() error) (sample, error) {
 
 // command runs a program to its end.
 func (b *bench) command(name string, args ...string) (sample, error) {
+	s, _, err := b.spoken(name, args...)
+	return s, err
+}
+
+// spoken is command with what the program prints.
+func (b *bench) spoken(name string, args ...string) (sample, []byte, error) {
 	cmd := exec.CommandContext(b.ctx, name, args...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	s, err := clock(cmd.Run)
 	if err != nil {
-		return s, fmt.Errorf("%s %s: %w: %s", filepath.Base(name), strings.Join(args, " "), err, out.Bytes())
+		const tail = 2000 // some draw progress bars
+		return s, nil, fmt.Errorf("%s %s: %w: %s", filepath.Base(name), strings.Join(args, " "), err, out.Bytes()[max(0, out.Len()-tail):])
 	}
 	s.resident = cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10
-	return s, nil
+	return s, out.Bytes(), nil
 }
 
 // sh is command for what is not measured.

@@ -35,6 +35,9 @@ type Tree struct {
 	Verity, Casefold bool
 	// Projects gives files and directories project ids.
 	Projects bool
+	// F2FS makes what f2fs treats in ways of its own; with it, Pinned makes
+	// files whose blocks must not move, and Compress compressed ones.
+	F2FS, Pinned, Compress bool
 	// NotMounted leaves out what a directory on another filesystem would not
 	// hand on to mke2fs -d: flags, and ranges without data.
 	NotMounted bool
@@ -65,6 +68,9 @@ func Fill(root string, t Tree) error {
 	f.attributes()
 	f.modes()
 	f.deep()
+	if t.F2FS {
+		f.f2fs()
+	}
 	if t.Casefold {
 		f.casefold()
 	}
@@ -206,12 +212,16 @@ func (f *filler) names() {
 	}
 }
 
-func (f *filler) links() {
-	dir := f.dir(f.name("-links"))
-	mark := "target"
+// mark is the word of link targets.
+func (f *filler) mark() string {
 	if f.marked {
-		mark = MarkTarget
+		return MarkTarget
 	}
+	return "target"
+}
+
+func (f *filler) links() {
+	dir, mark := f.dir(f.name("-links")), f.mark()
 	for _, n := range []int{1, 2, 13, 14, 40, 55, 57, 58, 59, 60, 61, 80, 200, 900} {
 		target := strings.Repeat(mark+"/", n/len(mark)+1)[:n]
 		f.do(os.Symlink(target, filepath.Join(dir, fmt.Sprintf("%s-%d", f.name("-link"), n))))
@@ -315,6 +325,10 @@ func (f *filler) casefold() {
 	}
 	f.file(filepath.Join(dir, f.name("-SS ẞ ΣΑΣ İ")), []byte("x"))
 	f.file(filepath.Join(f.dir(f.name("-Folding"), f.name("-Below")), f.name("-File")), f.contents("folded", 100))
+	// With padding these leave no room for a hash behind the name in an inode.
+	for _, n := range []int{200, 224, 225, 240, 245} {
+		f.file(filepath.Join(dir, (f.name("-Long ") + strings.Repeat("Ab", 255))[:n]), nil)
+	}
 	f.do(SetFlags(f.dir(f.name("-Empty folding")), FlagCasefold, 0))
 }
 

@@ -120,6 +120,7 @@ func verityOf(fd int) (string, error) {
 
 // Flags of FS_IOC_GETFLAGS that tests set or look for.
 const (
+	FlagCompress  = 0x4
 	FlagImmutable = 0x10
 	FlagAppend    = 0x20
 	flagEncrypt   = 0x800

@@ -1,6 +1,6 @@
-// Package mkimage makes the ext4 images that the kernel tests convert: every
-// layout of mke2fs that fsenc works with, filled by the kernel. It needs root
-// and e2fsprogs.
+// Package mkimage makes the images that the kernel tests convert: every layout
+// of mke2fs and mkfs.f2fs that fsenc works with, filled by the kernel. It needs
+// root, e2fsprogs and f2fs-tools.
 package mkimage
 
 import "fsenc/test/linux"

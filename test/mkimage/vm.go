@@ -1,6 +1,7 @@
 package mkimage
 
 import (
+	"strings"
 	"testing"
 
 	"fsenc/internal/image/imagetest/manifest"
@@ -30,7 +31,7 @@ func BuildVM(t testing.TB, rows []Row) (images []string, trees [][]manifest.Entr
 }
 
 // InVM boots the machine once and fails the test for every mount that went
-// wrong.
+// another way than it should.
 func InVM(t testing.TB, images []string, mounts []job.Mount) []job.Result {
 	t.Helper()
 	a, err := vm.Run(t.Context(), t.TempDir(), images, mounts)
@@ -39,8 +40,11 @@ func InVM(t testing.TB, images []string, mounts []job.Mount) []job.Result {
 	}
 	t.Logf("Linux %s in the virtual machine", a.Kernel)
 	for i, r := range a.Results {
-		if r.Err != "" {
-			t.Fatalf("%s, mount %d: %s", images[mounts[i].Disk], i, r.Err)
+		switch m := mounts[i]; {
+		case m.Refused && r.Err == "":
+			t.Errorf("%s, mount %d: the kernel mounts what it should refuse", images[m.Disk], i)
+		case !m.Refused && r.Err != "":
+			t.Fatalf("%s, mount %d: %s\n%s", images[m.Disk], i, r.Err, strings.Join(r.Log, "\n"))
 		}
 	}
 	return a.Results

@@ -53,12 +53,21 @@ type slot struct {
 	ofs  uint16 // its index there, as summaries count
 }
 
+// maxFileBlocks bounds the blocks of any file.
+var maxFileBlocks = shape{addrWords, nodeAddrs}.blocks()
+
 // slots calls f for each address that is not a hole, in ascending order.
 func (fs *FS) slots(in *inode, f func(slot) error) error {
+	return fs.walk(in, func(uint32) error { return nil }, f)
+}
+
+// walk calls node for each node below an inode, without that of attributes, and
+// f for each address that is not a hole, in ascending order.
+func (fs *FS) walk(in *inode, node func(nid uint32) error, f func(slot) error) error {
 	if !in.mapped() {
 		return nil
 	}
-	w := slotWalk{fs: fs, in: in, shape: fs.shape(in), f: f}
+	w := slotWalk{fs: fs, in: in, shape: fs.shape(in), onNode: node, f: f}
 	if err := w.run(in.raw[in.addrOff(0):], w.shape.inode, uint32(in.ino), 0); err != nil {
 		return err
 	}
@@ -94,7 +103,9 @@ type slotWalk struct {
 	fs    *FS
 	in    *inode
 	shape shape
-	f     func(slot) error
+
+	onNode func(nid uint32) error
+	f      func(slot) error
 }
 
 // span is how many blocks a node of a depth covers.
@@ -108,7 +119,14 @@ func (w *slotWalk) span(depth int) uint64 {
 
 // run reports the addresses of one block.
 func (w *slotWalk) run(b []byte, n int, nid uint32, first uint64) error {
-	for i := range n {
+	b = b[:4*n]
+	for i := 0; i < n; i++ {
+		for i+2 <= n && le.Uint64(b[4*i:]) == 0 { // most are small files
+			i += 2
+		}
+		if i == n {
+			break
+		}
 		if a := le.Uint32(b[4*i:]); a != nullAddr {
 			if err := w.f(slot{first + uint64(i), a, nid, uint16(i)}); err != nil {
 				return err
@@ -126,6 +144,9 @@ func (w *slotWalk) node(nid, ofs uint32, depth int, first uint64) error {
 	}
 	r, err := w.fs.childNode(w.in.ino, nid, ofs)
 	if err != nil {
+		return err
+	}
+	if err := w.onNode(nid); err != nil {
 		return err
 	}
 	if depth == 0 {

@@ -236,7 +236,11 @@ func (c *checkpoint) verify(sb *super, g *geometry) error {
 		return bad("bitmaps of %d and %d bytes have no room", sit, nat)
 	}
 	user, valid := c.u64(offUserBlocks), c.u64(offValidBlocks)
-	if user == 0 || user >= uint64(g.segs)*segBlocks || valid > user {
+	limit := uint64(g.segs) * segBlocks
+	if sb.has(featRO) {
+		limit++ // nothing is kept back for cleaning
+	}
+	if user == 0 || user >= limit || valid > user {
 		return bad("%d of %d blocks in use", valid, user)
 	}
 	if !sb.has(featRO) && (c.u32(offReservedSegs) == 0 || c.u32(offOverprovSegs) == 0) {

@@ -116,16 +116,6 @@ func (d *dentryArea) room(n int) int {
 	return -1
 }
 
-// remove frees the slots of an entry and clears what they held.
-func (d *dentryArea) remove(e dentry) {
-	for i := range slotsFor(len(e.Name)) {
-		s := e.slot + i
-		d.b[s/8] &^= 1 << (s % 8)
-		clear(d.entry(s))
-		clear(d.nameAt(s)[:slotLen])
-	}
-}
-
 // wipe clears what no entry covers: free slots, the rest of the last slot of
 // each name, the entries of further slots, reserved bytes. It reports whether
 // there was anything.

@@ -7,23 +7,30 @@
 //
 // # What lies where
 //
-//	super.go       superblock and geometry
-//	checkpoint.go  the two packs; pack.go builds one
-//	nat.go         node address table; sit.go segment information; ssa.go owners of blocks
+//	super.go       superblock and geometry; feature.go changes it, and has the mark
+//	checkpoint.go  the two packs; flush.go writes one
+//	nat.go         node address table; sit.go segment information; summary.go owners of blocks
 //	node.go        node blocks, their footers; inode.go the inode in one
 //	address.go     block addresses of a file and the tree of nodes below an inode
-//	xattr.go       the string of attributes
+//	xattr.go       the string of attributes; context.go changes it
 //	dentry.go      entries in blocks and in inodes; bucket.go where a hash belongs
-//	alloc.go       where new blocks go; flush.go one checkpoint
+//	alloc.go       where new blocks go; edit.go what has changed; cost.go what it takes
 //
 // # Editing
 //
-// Node blocks, directory blocks and symlinks that change are kept in memory, or
-// written to blocks that the last checkpoint does not know, and Flush writes one
-// checkpoint that refers to them: nothing that an older checkpoint needs is
+// Node blocks that change are kept in memory, blocks of entries and symlinks are
+// written to places that the last checkpoint does not know, and Flush writes one
+// checkpoint that refers to them: nothing that the last one needs is
 // overwritten, so the second checkpoint block of the new pack is the commit
 // point. Contents of files do not move; who rewrites them in place protects
-// them by other means.
+// them by other means. After a Flush the pack before it refers to blocks that the
+// next one may reuse, or that are wiped: Settle overwrites it.
+//
+// # The mark
+//
+// Neither the kernel nor fsck.f2fs minds unknown features. What both refuse is a
+// size of segments other than 2^9 blocks: an unfinished conversion has
+// markedLogSegment in that field of both superblocks.
 package f2fs
 
 import "encoding/binary"

@@ -166,7 +166,8 @@ func (fs *FS) dropNode(nid uint32) error {
 }
 
 // newData puts a block of a file into a free place, which becomes the address
-// in a slot.
+// in a slot. Entries are final; contents and targets may be encrypted yet where
+// they are.
 func (fs *FS) newData(b []byte, s slot, log int) (image.Pblk, error) {
 	if err := fs.claim(); err != nil {
 		return 0, err
@@ -180,6 +181,9 @@ func (fs *FS) newData(b []byte, s slot, log int) (image.Pblk, error) {
 		return 0, err
 	}
 	fs.validBlocks++
+	if log == logHotData {
+		return p, fs.cache.WriteFresh(b, int64(p)*blockSize)
+	}
 	return p, fs.cache.Write(b, int64(p)*blockSize)
 }
 

@@ -43,15 +43,18 @@ func featureBit(name string) (uint32, error) {
 }
 
 // SetUnfinished marks both superblocks with id, or takes the mark away if id is
-// zero. A checkpoint goes with it, for what tells an image that has been mounted
-// since from one that has not is the pack that the kernel writes to.
+// zero. A checkpoint goes with that, for what tells an image that has been mounted
+// since from one that has not is the pack that the kernel writes to. The mark and
+// the checksum lie in one sector, so that it can be changed alone.
 func (fs *FS) SetUnfinished(id [16]byte) error {
+	was := fs.sb.marked()
 	fs.sb.set32(offLogSegment, markedLogSegment)
 	if id == ([16]byte{}) {
 		fs.sb.set32(offLogSegment, logSegment)
 	}
 	copy(fs.sb.raw[offMarkID:], id[:])
-	fs.superDirty, fs.renew = true, true
+	fs.superDirty = true
+	fs.renew = fs.renew || was != fs.sb.marked()
 	return nil
 }
 

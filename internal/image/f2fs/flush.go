@@ -13,7 +13,9 @@ import (
 // It goes into the other pack. Nothing that the last checkpoint refers to is
 // overwritten but by Settle, so if only a part of this reaches the disk, what
 // counts is whether the last block of the new pack is there. To a caller whose
-// store stages writes and commits them as a whole that is a second safety.
+// store stages writes and commits them as a whole that is a second safety; but
+// it has to commit one checkpoint before it flushes the next, for blocks that
+// the first frees are written to at once.
 func (fs *FS) Flush() error {
 	if err := fs.flushSupers(); err != nil {
 		return err
@@ -75,6 +77,7 @@ func (fs *FS) checkTotals() error {
 
 // placeNodes gives every node that was edited its new place.
 func (fs *FS) placeNodes() error {
+	var run freshRun
 	for _, nid := range slices.Sorted(maps.Keys(fs.dirty)) {
 		d := fs.dirty[nid]
 		e, err := fs.natEntry(nid)
@@ -97,11 +100,40 @@ func (fs *FS) placeNodes() error {
 				return err
 			}
 		}
-		if err := fs.cache.Write(d.raw, int64(p)*blockSize); err != nil {
+		if err := run.add(fs, d.raw, int64(p)*blockSize); err != nil {
 			return err
 		}
 	}
+	return run.write(fs)
+}
+
+// freshRun collects blocks that lie one behind the other in free space, to be
+// written in one piece.
+type freshRun struct {
+	off int64
+	b   []byte
+}
+
+const maxFreshRun = 1 << 20 // bytes
+
+func (r *freshRun) add(fs *FS, b []byte, off int64) error {
+	if off != r.off+int64(len(r.b)) || len(r.b) >= maxFreshRun {
+		if err := r.write(fs); err != nil {
+			return err
+		}
+		r.off = off
+	}
+	r.b = append(r.b, b...)
 	return nil
+}
+
+func (r *freshRun) write(fs *FS) error {
+	if len(r.b) == 0 {
+		return nil
+	}
+	err := fs.cache.WriteFresh(r.b, r.off)
+	r.b = r.b[:0]
+	return err
 }
 
 // sealInode computes the checksum of an inode, where it has one.

@@ -15,7 +15,7 @@ import (
 const recovery = "f2fs-recovery"
 
 func TestGolden(t *testing.T) {
-	names := slices.DeleteFunc(imagetest.Names(t, "f2fs-"), func(n string) bool { return n == recovery })
+	names := slices.DeleteFunc(imagetest.Names(t, "f2fs-", "oracle/f2fs-"), func(n string) bool { return n == recovery })
 	imagetest.Run(t, names, func(s store.Store) (image.FS, error) { return Open(s, image.Options{Write: true}) })
 }
 

@@ -264,6 +264,8 @@ func (fs *FS) verifyInode(in *inode) error {
 		return bad("mode %#o", in.u16(offMode))
 	case in.u64(offBlocks) == 0:
 		return bad("no blocks")
+	case in.size() > maxFileBlocks*blockSize:
+		return bad("size %d", in.size())
 	case in.u32(offNameLen) > maxNameLen:
 		return bad("name of %d bytes", in.u32(offNameLen))
 	case in.inline(inData) && (kind != image.TypeRegular && kind != image.TypeSymlink || in.inline(inDentry)):

@@ -47,13 +47,8 @@ func (g *geometry) natBlock(n uint32, second bool) int64 {
 	return at
 }
 
-// natTable reads the node address table, with the journal over it.
-type natTable struct {
-	fs      *FS
-	journal map[uint32]natEntry
-}
-
-func (c *checkpoint) natJournal() (map[uint32]natEntry, error) {
+// natJournal reads the entries that override the table.
+func (c *checkpoint) natJournal(g *geometry) (map[uint32]natEntry, error) {
 	j := sumJournal(c.sums[logHotData])
 	n := int(le.Uint16(j))
 	if n > natJournalMax {
@@ -62,7 +57,11 @@ func (c *checkpoint) natJournal() (map[uint32]natEntry, error) {
 	m := make(map[uint32]natEntry, n)
 	for i := range n {
 		e := j[2+i*natJournalEntry:]
-		m[le.Uint32(e)] = natEntryOf(e[4:])
+		nid := le.Uint32(e)
+		if uint64(nid) >= g.nids {
+			return nil, packError(c.pack, "node %d in the NAT journal, there are %d", nid, g.nids)
+		}
+		m[nid] = natEntryOf(e[4:])
 	}
 	return m, nil
 }

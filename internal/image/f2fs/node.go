@@ -31,13 +31,14 @@ const (
 // rawNode is a node block as it lies on disk. It is a view.
 type rawNode []byte
 
-func (r rawNode) nid() uint32             { return le.Uint32(r[offFootNid:]) }
-func (r rawNode) ino() uint32             { return le.Uint32(r[offFootIno:]) }
-func (r rawNode) flag() uint32            { return le.Uint32(r[offFootFlag:]) }
-func (r rawNode) ofs() uint32             { return r.flag() >> footOffsetShift }
-func (r rawNode) version() uint64         { return le.Uint64(r[offFootVer:]) }
-func (r rawNode) next() uint32            { return le.Uint32(r[offFootNext:]) }
-func (r rawNode) word(i int) uint32       { return le.Uint32(r[4*i:]) } // of a direct or indirect node
+func (r rawNode) nid() uint32       { return le.Uint32(r[offFootNid:]) }
+func (r rawNode) ino() uint32       { return le.Uint32(r[offFootIno:]) }
+func (r rawNode) flag() uint32      { return le.Uint32(r[offFootFlag:]) }
+func (r rawNode) ofs() uint32       { return r.flag() >> footOffsetShift }
+func (r rawNode) version() uint64   { return le.Uint64(r[offFootVer:]) }
+func (r rawNode) next() uint32      { return le.Uint32(r[offFootNext:]) }
+func (r rawNode) word(i int) uint32 { return le.Uint32(r[4*i:]) } // of a direct or indirect node
+
 func (r rawNode) setWord(i int, v uint32) { le.PutUint32(r[4*i:], v) }
 
 func (r rawNode) setFooter(nid, ino, flag uint32) {

@@ -58,14 +58,16 @@ func Open(s store.Store, o image.Options) (*FS, error) {
 	}
 	sit, nat := fs.ckpt.bitmaps()
 	fs.sitBits, fs.natBits = clone(sit), clone(nat)
-	if fs.natJournal, err = fs.ckpt.natJournal(); err != nil {
+	if fs.natJournal, err = fs.ckpt.natJournal(&fs.geo); err != nil {
 		return nil, err
 	}
 	if err := fs.loadSIT(); err != nil {
 		return nil, err
 	}
-	if err := fs.checkChain(o); err != nil {
-		return nil, err
+	if !o.AllowDirty {
+		if err := fs.checkChain(); err != nil {
+			return nil, err
+		}
 	}
 	fs.begin()
 	return fs, nil
@@ -76,8 +78,8 @@ func clone(b []byte) []byte { return append([]byte(nil), b...) }
 // checkChain looks for nodes that an fsync wrote after the checkpoint: the next
 // mount would replay them. After fsck.f2fs a checkpoint can say that it was
 // unmounted and still have such a chain.
-func (fs *FS) checkChain(o image.Options) error {
-	if o.AllowDirty || fs.sb.has(featRO) {
+func (fs *FS) checkChain() error {
+	if fs.sb.has(featRO) {
 		return nil
 	}
 	seg, next := fs.ckpt.curSeg(logWarmNode)
@@ -87,7 +89,8 @@ func (fs *FS) checkChain(o image.Options) error {
 		want, mask = want&0xffffffff, 0xffffffff
 	}
 	r := make(rawNode, blockSize)
-	for range uint64(fs.geo.segs) * segBlocks {
+	var met image.Pblk // where the chain was after a power of two of steps
+	for n := uint64(1); ; n++ {
 		if !fs.geo.inMain(at) {
 			return nil
 		}
@@ -101,9 +104,14 @@ func (fs *FS) checkChain(o image.Options) error {
 			return fmt.Errorf("%w: files that were synced after the checkpoint wait to be replayed (inode %d, block %d)",
 				image.ErrNeedsRecovery, r.ino(), at)
 		}
+		if at == met {
+			return fs.corrupt("chain of synced nodes", 0, at, "has no end")
+		}
+		if n&(n-1) == 0 {
+			met = at
+		}
 		at = image.Pblk(r.next())
 	}
-	return fs.corrupt("chain of synced nodes", 0, at, "has no end")
 }
 
 // Root returns the inode number of the root directory.

@@ -82,14 +82,27 @@ func (fs *FS) WipeSlack(ino image.Ino) error {
 		return err
 	}
 	end := int(in.u32(offNameLen))
-	if in.advise(advEncName) {
-		end += 4 // the hash that a casefolded directory keeps here
+	if fs.keepsHash(in) {
+		end += hashCopy
 	}
 	if slack := in.raw[offName+min(end, maxNameLen) : offName+maxNameLen]; !zeros(slack) {
 		fs.put(in)
 		clear(slack)
 	}
 	return nil
+}
+
+// hashCopy is the hash that recovery needs behind a name of a directory that is
+// encrypted and casefolded, in bytes.
+const hashCopy = 4
+
+// keepsHash reports whether an inode has one behind its name.
+func (fs *FS) keepsHash(in *inode) bool {
+	if !in.advise(advEncName) || in.advise(advLostPino) || in.u32(offNameLen)+hashCopy > maxNameLen {
+		return false
+	}
+	dir, err := fs.inode(image.Ino(in.u32(offPino)))
+	return err == nil && dir.advise(advEncrypt) && dir.flag(flCasefold)
 }
 
 func zeros(b []byte) bool {

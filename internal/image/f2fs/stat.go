@@ -135,11 +135,11 @@ func (fs *FS) ReadLink(ino image.Ino) ([]byte, error) {
 		return nil, fmt.Errorf("inode %d: not a symlink", ino)
 	}
 	size := in.size()
+	if size == 0 || size > blockSize {
+		return nil, fs.corrupt("symlink", ino, in.at, "target of %d bytes", size)
+	}
 	if in.inline(inData) {
 		return clone(in.inlineArea()[:size]), nil
-	}
-	if size > blockSize {
-		return nil, fs.corrupt("symlink", ino, in.at, "target of %d bytes", size)
 	}
 	var block []byte
 	err = fs.data(in, func(s slot) error {

@@ -211,6 +211,9 @@ func (sb *super) verify() error {
 	return sb.verifyAreas()
 }
 
+// minSegments is the least number of segments, those of metadata included.
+const minSegments = 9
+
 // verifyAreas checks that the areas lie one behind the other and are as large as
 // what they describe.
 func (sb *super) verifyAreas() error {
@@ -236,7 +239,7 @@ func (sb *super) verifyAreas() error {
 		return superError("%d segments of checkpoints, %d of SIT, %d of NAT", sb.u32(offSegsCkpt), sit, nat)
 	case perSec == 0 || sb.u32(offSecsPerZone) == 0 || uint64(sb.u32(offSectionCount))*perSec != main:
 		return superError("%d sections of %d segments, %d segments in all", sb.u32(offSectionCount), perSec, main)
-	case main < 9 || main > sit/2*segBlocks*sitPerBlock || !sb.has(featRO) && main > uint64(sb.u32(offSegsSSA))*segBlocks:
+	case sb.u32(offSegmentCount) < minSegments || main == 0 || main > sit/2*segBlocks*sitPerBlock || !sb.has(featRO) && main > uint64(sb.u32(offSegsSSA))*segBlocks:
 		return superError("%d segments in the main area", main)
 	case sb.u32(offCkptPayload) >= segBlocks-8:
 		return superError("%d payload blocks in a checkpoint", sb.u32(offCkptPayload))

@@ -33,7 +33,8 @@ const (
 	xattrEncryption = 9
 	xattrVerity     = 11
 
-	xattrContext = "c"
+	xattrContext    = "c"
+	xattrDescriptor = "v"
 )
 
 // xattrPrefixes are what the indexes that are listed stand for.

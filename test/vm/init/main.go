@@ -14,7 +14,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"fsenc/test/linux"
 	"fsenc/test/vm/job"
 )
 
@@ -51,7 +50,9 @@ func run() error {
 	answer := job.Answer{Kernel: release()}
 	for i, m := range j.Mounts {
 		fmt.Printf("init: mount %d of %d\n", i+1, len(j.Mounts))
+		start := time.Now()
 		answer.Results = append(answer.Results, do(m))
+		fmt.Printf("init: took %v\n", time.Since(start).Round(time.Millisecond))
 	}
 	return write(disk(j.Disks), &answer)
 }
@@ -111,50 +112,4 @@ func waitFor(dev string) error {
 		time.Sleep(10 * time.Millisecond)
 	}
 	return fmt.Errorf("%s does not appear", dev)
-}
-
-const root = "/mnt"
-
-func do(m job.Mount) (r job.Result) {
-	fail := func(err error) {
-		if err != nil && r.Err == "" {
-			r.Err = err.Error()
-			fmt.Println("init:", err)
-		}
-	}
-	fail(waitFor(disk(m.Disk)))
-	fail(os.MkdirAll(root, 0o755))
-	flags := uintptr(unix.MS_NOATIME)
-	if m.ReadOnly {
-		flags |= unix.MS_RDONLY
-	}
-	if err := unix.Mount(disk(m.Disk), root, m.Type, flags, m.Options); err != nil {
-		fail(fmt.Errorf("mount: %w", err))
-		return r
-	}
-	defer func() {
-		if err := unix.Unmount(root, 0); err != nil {
-			fail(fmt.Errorf("unmount: %w", err))
-		}
-	}()
-	for _, key := range m.Keys {
-		id, err := linux.AddKey(root, key)
-		fail(err)
-		r.Identifiers = append(r.Identifiers, id)
-	}
-	for _, key := range m.KeysV1 {
-		fail(linux.AddKeyV1(root, key))
-	}
-	for _, f := range m.Fill {
-		fail(linux.Fill(filepath.Join(root, f.Dir), f.Tree))
-	}
-	for _, dir := range m.Add {
-		fail(linux.Add(filepath.Join(root, dir)))
-	}
-	if m.Walk && r.Err == "" {
-		tree, err := linux.Walk(root)
-		fail(err)
-		r.Tree = tree
-	}
-	return r
 }

@@ -37,8 +37,15 @@ type Mount struct {
 	Keys     [][]byte // raw master keys to add before anything else
 	KeysV1   [][]byte // the same for v1 policies
 	Fill     []Fill
+	Before   bool     // record the tree before anything is added
 	Add      []string // directories that linux.Add writes into
 	Walk     bool     // record the tree
+	// Crash leaves the filesystem in a state that needs recovery.
+	Crash linux.Crash
+	// Attributes are values for files of the filesystem's directory in sysfs.
+	Attributes map[string]string
+	// Refused says that the mount is to fail: the result holds the error.
+	Refused bool
 }
 
 // Fill asks for a tree of linux.Fill.
@@ -57,7 +64,9 @@ type Answer struct {
 type Result struct {
 	Err         string
 	Identifiers [][16]byte // of Keys
+	Before      []manifest.Entry
 	Tree        []manifest.Entry
+	Log         []string // warnings and errors of the kernel meanwhile
 }
 
 const headerSize = 8
@@ -95,8 +104,10 @@ func ReadAnswer(r io.ReaderAt, size int64) (*Answer, error) {
 		return nil, err
 	}
 	for i := range a.Results {
-		if err := manifest.Complete(a.Results[i].Tree); err != nil {
-			return nil, err
+		for _, tree := range [][]manifest.Entry{a.Results[i].Before, a.Results[i].Tree} {
+			if err := manifest.Complete(tree); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return &a, nil

@@ -1,0 +1,144 @@
+package txn_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"testing"
+
+	"fsenc/internal/store"
+	"fsenc/internal/store/storetest"
+	"fsenc/internal/txn"
+)
+
+// places are four pages that a pointer, a byte at pointerOff, takes in turn:
+// what it pointed to before is free and is overwritten soon.
+const (
+	pointerOff = 3000
+	placesOff  = 100 << 10
+)
+
+func version(k int) []byte { return bytes.Repeat([]byte{byte(k)}, 4096) }
+
+// moves writes versions of a page elsewhere each time, every third through the
+// log, and commits the pointer to it.
+func moves(home, log store.Store) error {
+	h := txn.Header{ID: [16]byte{1, 2, 3}, MarkOff: markOff, Kind: "test"}
+	tx, err := txn.Create(home, log, h, nil)
+	if err != nil {
+		return err
+	}
+	mark := func(m [16]byte) error {
+		_, err := tx.WriteAt(m[:], markOff)
+		return err
+	}
+	if err := mark(tx.Mark()); err != nil {
+		return err
+	}
+	if err := tx.WriteFresh(version(0), placesOff); err != nil {
+		return err
+	}
+	if _, err := tx.WriteAt([]byte{0}, pointerOff); err != nil {
+		return err
+	}
+	if err := tx.Begin(nil); err != nil {
+		return err
+	}
+	tx.SetMarker(mark)
+	for k := 1; k < 12; k++ {
+		off := placesOff + int64(k%4)*4096
+		if k%3 == 0 {
+			_, err = tx.WriteAt(version(k), off)
+		} else {
+			err = tx.WriteFresh(version(k), off)
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := tx.WriteAt([]byte{byte(k)}, pointerOff); err != nil {
+			return err
+		}
+		b := make([]byte, 4096)
+		if _, err := tx.ReadAt(b, off); err != nil || !bytes.Equal(b, version(k)) {
+			return fmt.Errorf("version %d reads as %d: %w", k, b[0], err)
+		}
+		next, _ := tx.NextMark()
+		if err := errors.Join(mark(next), tx.Commit([]byte{byte(k)})); err != nil {
+			return err
+		}
+	}
+	return tx.Checkpoint()
+}
+
+// Whatever a power cut leaves, the version that the last commit points to is
+// whole, wherever it was written.
+func TestPowerLossOfFresh(t *testing.T) {
+	base := startImage()
+	copy(base[placesOff:], version(0))
+	base[pointerOff] = 0
+	cuts := 0
+	for _, clock := range []func(int) *storetest.Clock{storetest.NewClock, storetest.NewSyncClock} {
+		for k := 0; ; k++ {
+			c := clock(k)
+			home, log := c.Store(base), c.Log(nil)
+			if err := moves(home, log); !c.Cut() {
+				if err != nil {
+					t.Fatal(err)
+				}
+				break
+			}
+			cuts++
+			for seed := range uint64(12) {
+				img := storetest.NewMem(home.Survivor(seed))
+				tx, err := txn.Open(img, storetest.NewMem(log.Survivor(seed)))
+				if errors.Is(err, txn.ErrNotLog) || errors.Is(err, txn.ErrLogDamaged) {
+					continue // it was cut off before anything began
+				}
+				if err != nil {
+					t.Fatalf("cut %d, seed %d: %v", k, seed, err)
+				}
+				if err := tx.Recover(); err != nil && !errors.Is(err, txn.ErrNeverBegun) {
+					t.Fatalf("cut %d, seed %d: %v", k, seed, err)
+				}
+				v := int(img.Bytes()[pointerOff])
+				if p := tx.Position(); len(p) == 1 && int(p[0]) != v {
+					t.Fatalf("cut %d, seed %d: points to version %d, committed was %d", k, seed, v, p[0])
+				}
+				if got := img.Bytes()[placesOff+v%4*4096:][:4096]; !bytes.Equal(got, version(v)) {
+					t.Fatalf("cut %d, seed %d: version %d is not whole", k, seed, v)
+				}
+			}
+		}
+	}
+	if cuts < 40 {
+		t.Errorf("only %d cuts", cuts)
+	}
+}
+
+// Before the mark is set, and in a transaction that can only be dropped, nothing
+// is written to the image.
+func TestFreshBeforeBegin(t *testing.T) {
+	base := startImage()
+	for _, scratch := range []bool{false, true} {
+		home := storetest.NewMem(bytes.Clone(base))
+		tx := txn.Scratch(home)
+		if !scratch {
+			var err error
+			if tx, err = txn.Create(home, newLogStore(), txn.Header{Kind: "test"}, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := tx.WriteFresh(version(7), placesOff); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(home.Bytes(), base) {
+			t.Errorf("scratch %v: the image was written to", scratch)
+		}
+		b := make([]byte, 4096)
+		if _, err := tx.ReadAt(b, placesOff); err != nil || !bytes.Equal(b, version(7)) {
+			t.Errorf("scratch %v: reads as %d, %v", scratch, b[0], err)
+		}
+	}
+}
+
+func newLogStore() store.Store { return storetest.NewClock(1 << 30).Log(nil) }
