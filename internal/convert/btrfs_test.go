@@ -222,7 +222,7 @@ func TestErrorsOfTheHostBtrfs(t *testing.T) {
 	j := job{op: convert.Encrypt, keys: keys, pol: pol, wipe: true, small: true}
 	r := recovery{keys: keys, want: snapshot(t, storetest.NewMem(plain), nil), judged: make(map[[32]byte]bool), check: checkBtrfs}
 	failures := 0
-	for op, step := range map[storetest.Call]int{storetest.Read: 41, storetest.Write: 7, storetest.Sync: 1, storetest.Zero: 2} {
+	for op, step := range map[storetest.Call]int{storetest.Read: 11, storetest.Write: 3, storetest.Sync: 1, storetest.Zero: 2} {
 		for n := 0; ; n += step {
 			home, log := storetest.NewMem(bytes.Clone(plain)), storetest.NewClock(1<<30).Log(nil)
 			err := j.run(t.Context(), storetest.NewFaulty(home, op, n, unix.EIO), log)
