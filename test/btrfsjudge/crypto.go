@@ -5,7 +5,9 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
+	"crypto/sha256"
 	"crypto/sha512"
+	"encoding/binary"
 	"errors"
 
 	"golang.org/x/crypto/xts"
@@ -27,22 +29,69 @@ const (
 	forExtent     = 9
 )
 
-// contents decrypts whole sectors of an extent, unit being the first's number.
-func contents(master, nonce, p []byte, unit uint64, sector int) ([]byte, error) {
-	c, err := xts.NewCipher(aes.NewCipher, derive(master, forExtent, nonce, 64))
+// Modes as contexts number them.
+const (
+	aes256XTS = 1
+	aes256CTS = 4
+	aes128CBC = 5
+	aes128CTS = 6
+)
+
+// decryptUnits decrypts data units of some bytes each, the first with number 0.
+func decryptUnits(mode byte, master []byte, context byte, nonce, p []byte, unit int) ([]byte, error) {
+	out := make([]byte, len(p))
+	if mode == aes256XTS {
+		c, err := xts.NewCipher(aes.NewCipher, derive(master, context, nonce, 64))
+		if err != nil {
+			return nil, err
+		}
+		for off := 0; off < len(p); off += unit {
+			c.Decrypt(out[off:off+unit], p[off:off+unit], uint64(off/unit))
+		}
+		return out, nil
+	}
+	key := derive(master, context, nonce, 16)
+	c, err := aes.NewCipher(key)
 	if err != nil {
 		return nil, err
 	}
-	out := make([]byte, len(p))
-	for off := 0; off < len(p); off += sector {
-		c.Decrypt(out[off:off+sector], p[off:off+sector], unit+uint64(off/sector))
+	salt := sha256.Sum256(key)
+	essiv, err := aes.NewCipher(salt[:])
+	if err != nil {
+		return nil, err
+	}
+	for off := 0; off < len(p); off += unit {
+		iv := make([]byte, 16)
+		binary.LittleEndian.PutUint64(iv, uint64(off/unit))
+		essiv.Encrypt(iv, iv)
+		cipher.NewCBCDecrypter(c, iv).CryptBlocks(out[off:off+unit], p[off:off+unit])
 	}
 	return out, nil
 }
 
-// name decrypts a name or a target: CBC with the last two blocks exchanged, and
-// ciphertext stealing, from an IV of zeros.
-func name(key, p []byte) ([]byte, error) {
+// decryptName decrypts a name or a target and takes off the zeros behind it.
+func decryptName(mode byte, master, nonce, p []byte) (string, error) {
+	n := 32
+	if mode == aes128CTS {
+		n = 16
+	}
+	plain, err := stolen(derive(master, forFile, nonce, n), p)
+	if err != nil {
+		return "", err
+	}
+	plain, rest, _ := bytes.Cut(plain, []byte{0})
+	switch {
+	case len(bytes.Trim(rest, "\x00")) > 0:
+		return "", errors.New("not padded with zeros")
+	case len(plain) == 0:
+		return "", errors.New("empty")
+	}
+	return string(plain), nil
+}
+
+// stolen decrypts CBC with the last two blocks exchanged, and ciphertext
+// stealing, from an IV of zeros.
+func stolen(key, p []byte) ([]byte, error) {
 	if len(p) < 16 {
 		return nil, errors.New("shorter than a block")
 	}

@@ -1,8 +1,12 @@
 // Package btrfsjudge reads encrypted btrfs images for tests, and shares no code
-// with what it judges: its own superblock, chunks, trees, checksums, keys and
-// ciphers, from the same description of the format.
+// with what it judges: its own superblocks, chunks, trees, checksums, keys,
+// ciphers and decompression, from the same description of the format.
 //
-// It knows what tests make: one device, single, DUP, RAID0 with one stripe, v2
-// policies with AES-256-XTS and AES-256-CTS and keys for each file, in the layout
-// of the series v6 of February 2026.
+// It knows the layout of the series v6 of February 2026 with v2 policies, one or
+// several devices of the profiles single, DUP, RAID0, RAID1 and RAID10, and reads
+// names and contents in the modes of AES. Of inodes in other modes it checks all
+// but what they hold.
+//
+// What it says of references, free space and block groups is nothing: that is
+// what btrfs check tells of a shadow.
 package btrfsjudge

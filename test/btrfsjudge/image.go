@@ -4,44 +4,83 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
 
 	"github.com/cespare/xxhash/v2"
 	"golang.org/x/crypto/blake2b"
 )
 
-// image is a whole image in memory.
+// image is all devices of a filesystem in memory.
 type image struct {
-	b      []byte
-	ns, ss uint64
-	kind   uint16
-	uuid   []byte
-	chunks []mapping
+	devices    map[uint64][]byte
+	first      []byte // superblock
+	ns, ss     uint64
+	generation uint64
+	features   uint64
+	kind       uint64
+	uuid       []byte // of tree blocks
+	chunks     []chunk
 }
 
-type mapping struct {
-	at, n  uint64
-	copies []uint64
+// chunk is a range of logical addresses.
+type chunk struct {
+	at, n, profile uint64
+	sub            uint64 // copies in RAID10
+	stripes        []stripe
 }
+
+type stripe struct{ device, at uint64 }
 
 func u16(b []byte, off int) uint64 { return uint64(binary.LittleEndian.Uint16(b[off:])) }
 func u32(b []byte, off int) uint64 { return uint64(binary.LittleEndian.Uint32(b[off:])) }
 func u64(b []byte, off int) uint64 { return binary.LittleEndian.Uint64(b[off:]) }
 
-const superAt = 65536
+const (
+	superAt     = 64 << 10
+	superAgain  = 64 << 20
+	superSize   = 4096
+	encrypts    = 1 << 15
+	inlines     = 1 << 60
+	unfinished  = 1 << 61
+	stripeBytes = 64 << 10
+)
 
-func open(b []byte) (*image, error) {
-	sb := b[superAt:][:4096]
-	if string(sb[64:72]) != "_BHRfS_M" {
-		return nil, fmt.Errorf("no superblock")
+// supers returns the superblocks of a device.
+func supers(device []byte) [][]byte {
+	all := [][]byte{device[superAt:][:superSize]}
+	if len(device) >= superAgain+superSize {
+		all = append(all, device[superAgain:][:superSize])
 	}
-	m := &image{b: b, ss: u32(sb, 144), ns: u32(sb, 148), kind: uint16(u16(sb, 196)), uuid: sb[32:48]}
-	if u64(sb, 188)&(1<<10) != 0 {
+	return all
+}
+
+// open reads superblocks and chunks.
+func open(devices ...[]byte) (*image, error) {
+	m := &image{devices: make(map[uint64][]byte), first: supers(devices[0])[0]}
+	sb := m.first
+	m.ss, m.ns, m.kind, m.uuid = u32(sb, 144), u32(sb, 148), u16(sb, 196), sb[32:48]
+	m.generation, m.features = u64(sb, 72), u64(sb, 188)
+	if m.features&(1<<10) != 0 {
 		m.uuid = sb[571:587]
 	}
-	if !m.sumFits(sb) {
-		return nil, fmt.Errorf("superblock: checksum")
+	if u64(sb, 96) != 0 {
+		return nil, errors.New("there is a log")
+	}
+	for _, d := range devices {
+		for i, s := range supers(d) {
+			switch {
+			case string(s[64:72]) != "_BHRfS_M" || !m.sumFits(s):
+				return nil, fmt.Errorf("superblock %d: magic %q or checksum", i, s[64:72])
+			case u64(s, 48) != []uint64{superAt, superAgain}[i]:
+				return nil, fmt.Errorf("superblock %d says that it is at %d", i, u64(s, 48))
+			case !bytes.Equal(s[56:201], sb[56:201]) || !bytes.Equal(s[56:], supers(d)[0][56:]):
+				return nil, fmt.Errorf("superblock %d differs from the first", i)
+			}
+		}
+		m.devices[u64(supers(d)[0], 201)] = d
 	}
 	array := sb[811:][:u32(sb, 160)]
 	for len(array) > 0 {
@@ -49,39 +88,93 @@ func open(b []byte) (*image, error) {
 		m.addChunk(u64(array, 9), array[17:][:n])
 		array = array[17+n:]
 	}
-	return m, m.walk(u64(sb, 88), 3, func(k tuple, data []byte) error {
-		if k.kind == 228 {
-			m.addChunk(k.off, data)
+	return m, m.readChunks()
+}
+
+// readChunks reads the chunk tree, which the chunks of the superblock lead to.
+// No two overlap.
+func (m *image) readChunks() error {
+	at := block{u64(m.first, 88), int(m.first[199]), u64(m.first, 164)}
+	err := m.walk(at, 3, nil, func(i item) error {
+		if i.kind == 228 {
+			m.addChunk(i.off, i.data)
 		}
 		return nil
 	})
-}
-
-func (m *image) addChunk(at uint64, item []byte) {
-	for _, c := range m.chunks {
-		if c.at == at {
-			return
+	slices.SortFunc(m.chunks, func(a, b chunk) int { return int(int64(a.at - b.at)) })
+	for i := 1; i < len(m.chunks) && err == nil; i++ {
+		if a, b := m.chunks[i-1], m.chunks[i]; a.at+a.n > b.at {
+			err = fmt.Errorf("chunk %d reaches into chunk %d", a.at, b.at)
 		}
 	}
-	c := mapping{at: at, n: u64(item, 0)}
-	for i := range int(u16(item, 44)) {
-		c.copies = append(c.copies, u64(item[48+i*32:], 8))
+	return err
+}
+
+func (m *image) addChunk(at uint64, b []byte) {
+	if slices.ContainsFunc(m.chunks, func(c chunk) bool { return c.at == at }) {
+		return
+	}
+	c := chunk{at: at, n: u64(b, 0), profile: u64(b, 24) &^ 7, sub: u16(b, 46)}
+	for i := range int(u16(b, 44)) {
+		c.stripes = append(c.stripes, stripe{u64(b[48+i*32:], 0), u64(b[48+i*32:], 8)})
 	}
 	m.chunks = append(m.chunks, c)
 }
 
-// copies returns all copies of a logical range.
-func (m *image) copies(at, n uint64) ([][]byte, error) {
-	for _, c := range m.chunks {
-		if at >= c.at && at+n <= c.at+c.n {
-			var out [][]byte
-			for _, p := range c.copies {
-				out = append(out, m.b[p+at-c.at:][:n])
-			}
-			return out, nil
+// place finds the copies of a byte, and how many bytes from there are beside it.
+func (c *chunk) place(at uint64) (where []stripe, n uint64, err error) {
+	off := at - c.at
+	row, in := off/stripeBytes, off%stripeBytes
+	count := uint64(len(c.stripes))
+	move := func(all []stripe, by uint64) (moved []stripe) {
+		for _, s := range all {
+			moved = append(moved, stripe{s.device, s.at + by})
 		}
+		return moved
 	}
-	return nil, fmt.Errorf("logical %d: in no chunk", at)
+	switch c.profile {
+	case 0, 0x10, 0x20, 0x200, 0x400:
+		return move(c.stripes, off), c.n - off, nil
+	case 0x8:
+		i := row % count
+		return move(c.stripes[i:i+1], row/count*stripeBytes+in), stripeBytes - in, nil
+	case 0x40:
+		groups := count / c.sub
+		i := row % groups * c.sub
+		return move(c.stripes[i:i+c.sub], row/groups*stripeBytes+in), stripeBytes - in, nil
+	}
+	return nil, 0, fmt.Errorf("chunk %d: profile %#x", c.at, c.profile)
+}
+
+// copies returns all copies of a logical range. A range within one stripe comes
+// as it lies in the image, for changing it.
+func (m *image) copies(at, n uint64) ([][]byte, error) {
+	i := slices.IndexFunc(m.chunks, func(c chunk) bool { return at >= c.at && at+n <= c.at+c.n && at+n > at })
+	if i < 0 {
+		return nil, fmt.Errorf("logical %d: %d bytes are in no chunk", at, n)
+	}
+	var out [][]byte
+	for done := uint64(0); done < n; {
+		where, room, err := m.chunks[i].place(at + done)
+		if err != nil {
+			return nil, err
+		}
+		room = min(room, n-done)
+		for j, s := range where {
+			d := m.devices[s.device]
+			if s.at+room > uint64(len(d)) {
+				return nil, fmt.Errorf("logical %d: device %d has no byte %d", at+done, s.device, s.at+room)
+			}
+			switch {
+			case done == 0:
+				out = append(out, d[s.at:][:room:room])
+			default:
+				out[j] = append(out[j], d[s.at:][:room]...)
+			}
+		}
+		done += room
+	}
+	return out, nil
 }
 
 // sum is the checksum of the image's kind.
@@ -101,40 +194,4 @@ func (m *image) sum(p []byte) []byte {
 
 func (m *image) sumFits(b []byte) bool { return bytes.HasPrefix(b, m.sum(b[32:])) }
 
-// tuple is a key.
-type tuple struct {
-	obj  uint64
-	kind byte
-	off  uint64
-}
-
-// walk visits all items of a tree in order.
-func (m *image) walk(at, tree uint64, f func(k tuple, data []byte) error) error {
-	all, err := m.copies(at, m.ns)
-	if err != nil {
-		return err
-	}
-	for _, b := range all {
-		if !m.sumFits(b) || u64(b, 48) != at || !bytes.Equal(b[32:48], m.uuid) {
-			return fmt.Errorf("tree %d, block %d: does not fit its header", tree, at)
-		}
-		if !bytes.Equal(b, all[0]) {
-			return fmt.Errorf("tree %d, block %d: copies differ", tree, at)
-		}
-	}
-	b := all[0]
-	for i := range int(u32(b, 96)) {
-		if b[100] > 0 {
-			if err := m.walk(u64(b, 101+33*i+17), tree, f); err != nil {
-				return err
-			}
-			continue
-		}
-		e := b[101+25*i:]
-		k := tuple{u64(e, 0), e[8], u64(e, 9)}
-		if err := f(k, b[101+u32(e, 17):][:u32(e, 21)]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+func (m *image) seal(b []byte) { copy(b, append(m.sum(b[32:]), make([]byte, 32)...)[:32]) }

@@ -1,9 +1,6 @@
 package btrfsjudge
 
-import (
-	"bytes"
-	"encoding/binary"
-)
+import "encoding/binary"
 
 // Shadow takes from an image, in place, all marks of encryption that today's
 // btrfs check and kernels refuse: the features, the flag of inodes, the bit of
@@ -13,33 +10,39 @@ func Shadow(b []byte) error {
 	if err != nil {
 		return err
 	}
-	for _, c := range m.chunks {
-		for _, p := range c.copies {
-			for off := p; off+m.ns <= p+c.n && off+m.ns <= uint64(len(b)); off += m.ss {
-				if off == superAt || off == 64<<20 {
-					continue
-				}
-				m.maskLeaf(b[off:][:m.ns])
-			}
+	blocks := make(map[uint64][][]byte) // before any is changed, or the walk finds them wrong
+	keep := func(at uint64, copies [][]byte) { blocks[at] = copies }
+	nothing := func(item) error { return nil }
+	roots := make(map[uint64]block)
+	err = m.walk(block{u64(m.first, 80), int(m.first[198]), m.generation}, rootTree, nil, func(i item) error {
+		if i.kind == 132 && isFileTree(i.obj) {
+			roots[i.obj] = root(i.data)
+		}
+		return nil
+	})
+	for id, at := range roots {
+		if err == nil {
+			err = m.walk(at, id, keep, nothing)
 		}
 	}
-	for _, at := range []int{superAt, 64 << 20} {
-		if at+4096 > len(b) {
-			break
+	if err != nil {
+		return err
+	}
+	for _, copies := range blocks {
+		for _, c := range copies {
+			m.mask(c)
 		}
-		sb := b[at:][:4096]
-		word := u64(sb, 188) &^ (1<<15 | 1<<60 | 1<<61)
-		binary.LittleEndian.PutUint64(sb[188:], word)
+	}
+	for _, sb := range supers(b) {
+		binary.LittleEndian.PutUint64(sb[188:], u64(sb, 188)&^(encrypts|inlines|unfinished))
 		m.seal(sb)
 	}
 	return nil
 }
 
-func (m *image) seal(b []byte) { copy(b, append(m.sum(b[32:]), make([]byte, 32)...)[:32]) }
-
-// maskLeaf changes a leaf; what is none does not look like one.
-func (m *image) maskLeaf(b []byte) {
-	if !bytes.Equal(b[32:48], m.uuid) || b[100] != 0 || !m.sumFits(b) {
+// mask changes a leaf.
+func (m *image) mask(b []byte) {
+	if b[100] > 0 {
 		return
 	}
 	changed := false
@@ -52,11 +55,11 @@ func (m *image) maskLeaf(b []byte) {
 		d := b[101+u32(e, 17):][:u32(e, 21)]
 		switch e[8] {
 		case 1:
-			clear(d[65:], 0x10) // bit 12 of the flags at 64
+			clear(d[65:], flagEncrypt>>8) // of the flags at 64
 		case 84, 96:
 			for len(d) > 0 {
 				clear(d[29:], 0x80)
-				d = d[30+u16(d, 25)+u16(d, 27):]
+				d = d[entry(d).size():]
 			}
 		case 108:
 			clear(d[17:], 0xff)

@@ -3,48 +3,42 @@ package btrfsjudge
 import (
 	"bytes"
 	"compress/zlib"
-	"crypto/aes"
 	"fmt"
 	"io"
 
 	"github.com/klauspost/compress/zstd"
-	"golang.org/x/crypto/xts"
 )
 
-// unpack decompresses a stream of zlib or zstd; LZO is left to other tests.
-func unpack(method byte, data []byte, size, _ uint64) ([]byte, error) {
+// unpack decompresses a stream with zeros behind it to size bytes; what it does
+// not hold are zeros.
+func unpack(method byte, data []byte, size, sector uint64) ([]byte, error) {
 	out := make([]byte, size)
-	var r io.Reader
 	switch method {
 	case 1:
 		z, err := zlib.NewReader(bytes.NewReader(data))
 		if err != nil {
 			return nil, err
 		}
-		r = z
+		return out, some(z, out)
+	case 2:
+		all, err := unpackLZO(data, size, sector)
+		copy(out, all)
+		return out, err
 	case 3:
 		z, err := zstd.NewReader(bytes.NewReader(data), zstd.WithDecoderConcurrency(1))
 		if err != nil {
 			return nil, err
 		}
 		defer z.Close()
-		r = z
-	default:
-		return nil, fmt.Errorf("compression %d", method)
+		return out, some(z, out)
 	}
-	if n, err := io.ReadFull(r, out); err != nil && n == 0 {
-		return nil, err
-	}
-	return out, nil
+	return nil, fmt.Errorf("compression %d", method)
 }
 
-// inlineContents decrypts one data unit, number 0, of any number of blocks.
-func inlineContents(key, p []byte) ([]byte, error) {
-	c, err := xts.NewCipher(aes.NewCipher, key)
-	if err != nil {
-		return nil, err
+// some reads as much as there is.
+func some(r io.Reader, out []byte) error {
+	if n, err := io.ReadFull(r, out); n == 0 {
+		return err
 	}
-	out := make([]byte, len(p))
-	c.Decrypt(out, p, 0)
-	return out, nil
+	return nil
 }
