@@ -70,7 +70,7 @@ func (c *Conversion) wipeOthers(ctx context.Context) error {
 		}
 	}
 	err := c.fs.Inodes(func(a image.Attr, err error) error {
-		if err != nil || a.Type != image.TypeDirectory && a.Type != image.TypeSymlink || a.Reserved || done[a.Ino] {
+		if err != nil || !c.hasSlack(a.Type) || a.Reserved || done[a.Ino] {
 			return nil
 		}
 		if err := ctx.Err(); err != nil {
@@ -97,4 +97,10 @@ func (c *Conversion) wipeOthers(ctx context.Context) error {
 		return nil
 	}
 	return c.commit()
+}
+
+// hasSlack reports whether WipeSlack does anything for a type. Where files have
+// their mapping beside the names of others, the blocks of all of them hold remains.
+func (c *Conversion) hasSlack(t image.FileType) bool {
+	return t == image.TypeDirectory || t == image.TypeSymlink || c.extents != nil
 }

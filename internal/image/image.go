@@ -335,7 +335,8 @@ type FS interface {
 
 	// WipeSlack zeroes what no entry covers in the blocks of a directory, or
 	// follows the target in the block of a symlink, where removed names and
-	// what the block held before may remain. Other inodes it leaves alone.
+	// what the block held before may remain. Other inodes it leaves alone, but
+	// in a filesystem that is ByExtent, where the items of all types share blocks.
 	WipeSlack(Ino) error
 
 	// Flush stages whatever is cached.

@@ -1,6 +1,7 @@
 package btrfs
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sort"
@@ -32,6 +33,8 @@ type group struct {
 	used    uint64
 	free    []span // ascending, apart
 	freed   []span
+	avail   uint64 // bytes of free
+	full    int    // in no span of free before this one a tree block has room
 	changed bool
 }
 
@@ -75,8 +78,28 @@ func (fs *FS) loadSpace() error {
 	if err := fs.fillGroups(groups, used); err != nil {
 		return err
 	}
+	if fs.write {
+		if err := fs.checkFreeTree(groups); err != nil {
+			return err
+		}
+	}
+	for _, g := range groups {
+		fs.countFree(g)
+	}
 	fs.groups = groups
 	return nil
+}
+
+// countFree sets the group's free space to what its blocks can be taken from:
+// all but copies of the superblock.
+func (fs *FS) countFree(g *group) {
+	for _, s := range fs.shadows(g.start) {
+		g.free = cutSpan(g.free, s)
+	}
+	g.avail, g.full = 0, 0
+	for _, s := range g.free {
+		g.avail += s.len
+	}
 }
 
 // usedExtents lists the extents in use, ascending, and passes block groups on.
@@ -113,8 +136,7 @@ func (fs *FS) usedExtents(add func(key, []byte) error, groups bool) ([]span, err
 	return used, err
 }
 
-// fillGroups gives each group what is free in it: all that no extent has, and no
-// copy of the superblock.
+// fillGroups gives each group what is free in it: all that no extent has.
 func (fs *FS) fillGroups(groups []*group, used []span) error {
 	for _, g := range groups {
 		at, sum := g.start, uint64(0)
@@ -132,9 +154,6 @@ func (fs *FS) fillGroups(groups []*group, used []span) error {
 		}
 		if sum != g.used {
 			return &image.CorruptError{What: "block group", Pblk: fs.pblk(g.start), Why: fmt.Sprintf("says %d bytes in use, its extents have %d", g.used, sum)}
-		}
-		for _, s := range fs.shadows(g.start) {
-			g.free = cutSpan(g.free, s)
 		}
 	}
 	return nil
@@ -192,61 +211,103 @@ type spaceChange struct {
 	free bool
 }
 
-// alloc takes n bytes from a group of a kind; a chunk is added where no group
-// has as much in one piece.
-func (fs *FS) alloc(kind, n uint64) (uint64, error) {
-	if err := fs.writable(); err != nil {
-		return 0, err
-	}
+// allocBlock takes the room of a tree block. It adds no chunk, which would change
+// trees in the middle of a change: reserve did where that was needed.
+func (fs *FS) allocBlock(kind uint64) (uint64, error) {
+	fs.writable()
 	if err := fs.loadSpace(); err != nil {
 		return 0, err
 	}
-	if at, ok := fs.take(kind, n); ok {
-		return at, nil
-	}
-	if err := fs.addGroup(kind, n); err != nil {
-		return 0, err
-	}
-	at, ok := fs.take(kind, n)
-	if !ok {
-		return 0, fmt.Errorf("%w: %d bytes in one piece", image.ErrNoSpace, n)
-	}
-	return at, nil
-}
-
-// take finds n bytes, aligned to their size if they are a tree block.
-func (fs *FS) take(kind, n uint64) (uint64, bool) {
 	for _, g := range fs.groups {
 		if g.kind&kind == 0 {
 			continue
 		}
-		for i, f := range g.free {
-			at := f.start
-			if kind != groupData {
-				at = (at + n - 1) / n * n
+		for ; g.full < len(g.free); g.full++ {
+			if at, ok := fs.take(g, g.full, uint64(fs.ns), uint64(fs.ns)); ok {
+				return at, nil
 			}
-			if at+n > f.end() {
-				continue
-			}
-			rest := make([]span, 0, 2)
-			if at > f.start {
-				rest = append(rest, span{f.start, at - f.start})
-			}
-			if at+n < f.end() {
-				rest = append(rest, span{at + n, f.end() - at - n})
-			}
-			if len(rest) == 1 {
-				g.free[i] = rest[0]
-			} else {
-				g.free = slices.Replace(g.free, i, i+1, rest...)
-			}
-			g.used += n
-			g.changed = true
-			fs.space = append(fs.space, spaceChange{span{at, n}, false})
-			return at, true
 		}
 	}
-	return 0, false
+	return 0, fmt.Errorf("%w: no room for a tree block", image.ErrNoSpace)
+}
+
+// allocData takes n bytes; a chunk is added where no group has as much in one
+// piece.
+func (fs *FS) allocData(n uint64) (uint64, error) {
+	fs.writable()
+	if err := fs.loadSpace(); err != nil {
+		return 0, err
+	}
+	for again := false; ; again = true {
+		for _, g := range fs.groups {
+			if g.kind&groupData == 0 || g.avail < n {
+				continue
+			}
+			for i := range g.free {
+				if at, ok := fs.take(g, i, n, uint64(fs.ss)); ok {
+					g.full = min(g.full, i)
+					return at, nil
+				}
+			}
+		}
+		if again {
+			return 0, fmt.Errorf("%w: %d bytes in one piece", image.ErrNoSpace, n)
+		}
+		if err := fs.addGroup(groupData, n); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// take takes n bytes, aligned, from a free span of a group that has as many.
+func (fs *FS) take(g *group, i int, n, align uint64) (uint64, bool) {
+	f := g.free[i]
+	at := (f.start + align - 1) / align * align
+	if at+n > f.end() {
+		return 0, false
+	}
+	rest := make([]span, 0, 2)
+	if at > f.start {
+		rest = append(rest, span{f.start, at - f.start})
+	}
+	if at+n < f.end() {
+		rest = append(rest, span{at + n, f.end() - at - n})
+	}
+	if len(rest) == 1 {
+		g.free[i] = rest[0]
+	} else {
+		g.free = slices.Replace(g.free, i, i+1, rest...)
+	}
+	g.used += n
+	g.avail -= n
+	g.changed = true
+	fs.space = append(fs.space, spaceChange{span{at, n}, false})
+	return at, true
+}
+
+// opBlocks is more than one change of a tree takes: on each level a copy, and a
+// block more where that has to be divided.
+const opBlocks = 2*maxLevel + 2
+
+// reserve makes sure that a change of a tree does not run out of blocks half way:
+// it adds a chunk while there still is room for all that describes it. Where none
+// can be added the change may yet succeed.
+func (fs *FS) reserve() error {
+	if fs.adding || fs.noChunks {
+		return nil
+	}
+	if err := fs.loadSpace(); err != nil {
+		return err
+	}
+	need := uint64(4 * opBlocks * fs.ns)
+	if fs.blockRoom() >= need {
+		return nil
+	}
+	err := fs.addGroup(groupMetadata, need)
+	if errors.Is(err, image.ErrNoSpace) {
+		fs.noChunks, err = true, nil
+	}
+	return err
 }
 
 func (fs *FS) groupAt(logical uint64) *group {
@@ -290,33 +351,7 @@ func (fs *FS) reuse() {
 			}
 		}
 		g.free = slices.Clone(g.free)
-		for _, s := range fs.shadows(g.start) {
-			g.free = cutSpan(g.free, s)
-		}
+		fs.countFree(g)
 		g.freed = nil
 	}
-}
-
-// keepFree is room that plans leave for tree blocks, which are copied before the
-// old ones can be used again.
-const keepFree = 8 << 20
-
-// room is what can still be put into the filesystem, in bytes: what groups of
-// data have free, and what no chunk has taken.
-func (fs *FS) room() int64 {
-	if !fs.write || fs.loadSpace() != nil {
-		return int64(fs.sb.u64(offTotalBytes)) - int64(fs.sb.u64(offBytesUsed))
-	}
-	var n int64
-	for _, g := range fs.groups {
-		if g.kind&groupData == 0 {
-			continue
-		}
-		for _, f := range g.free {
-			n += int64(f.len)
-		}
-	}
-	dev := fs.sb.devItem()
-	n += (int64(le.Uint64(dev[offDevTotal:])) - int64(le.Uint64(dev[offDevUsed:]))) / 2
-	return max(0, n-keepFree)
 }

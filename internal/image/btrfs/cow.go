@@ -8,6 +8,9 @@ import (
 
 // cowPath is search with every block on the way made one of the transaction.
 func (fs *FS) cowPath(t *tree, k key) (p *path, found bool, err error) {
+	if err := fs.reserve(); err != nil {
+		return nil, false, err
+	}
 	b, err := fs.readBlock(t.addr, expect{tree: t.id, level: t.level, gen: t.gen})
 	if err != nil {
 		return nil, false, err

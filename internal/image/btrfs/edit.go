@@ -15,8 +15,10 @@ type edits struct {
 
 	groups []*group // nil until space is asked for
 
+	adding   bool // a chunk is being added
+	noChunks bool // there is no room for another
+
 	superDirty bool
-	moved      bool // a transaction was ended since Open
 }
 
 // begin starts a transaction.
@@ -27,16 +29,13 @@ func (fs *FS) begin() {
 	fs.space = nil
 }
 
-// Pending is about how many bytes Flush will stage.
-func (fs *FS) Pending() int64 { return int64(len(fs.dirty)) * int64(fs.ns) }
-
 // newBlock makes an empty block of a tree.
 func (fs *FS) newBlock(t *tree, level int) (*block, error) {
 	kind := uint64(groupMetadata)
 	if t.id == treeChunk {
 		kind = groupSystem
 	}
-	addr, err := fs.alloc(kind, uint64(fs.ns))
+	addr, err := fs.allocBlock(kind)
 	if err != nil {
 		return nil, fmt.Errorf("block for tree %d: %w", int64(t.id), err)
 	}
@@ -82,12 +81,11 @@ func (fs *FS) dropBlock(t *tree, b *block) {
 	fs.addRef(fs.blockID(b), ref{kind: keyTreeRef, root: t.id}, -1)
 }
 
-// writable reports an edit of what was opened for reading.
-func (fs *FS) writable() error {
+// writable stops an edit of what was opened for reading.
+func (fs *FS) writable() {
 	if !fs.write {
 		panic("btrfs: not opened for writing")
 	}
-	return nil
 }
 
 // chunkUUID is what headers hold beside the identity of the filesystem; all

@@ -71,7 +71,6 @@ func (fs *FS) endTransaction() error {
 	fs.updateSuper()
 	fs.reuse()
 	fs.begin()
-	fs.moved = true
 	return nil
 }
 

@@ -1,6 +1,10 @@
 package btrfs
 
-import "fsenc/internal/image"
+import (
+	"fmt"
+
+	"fsenc/internal/image"
+)
 
 // The free space tree has for each block group an item with the number of free
 // extents and their form: an empty item for each, or bitmaps of a sector a bit.
@@ -11,6 +15,61 @@ const (
 	freeInfoSize = 8
 	freeBitmaps  = 1
 )
+
+// checkFreeTree compares the tree with what groups have free, before copies of
+// the superblock are left out.
+func (fs *FS) checkFreeTree(groups []*group) error {
+	if !fs.sb.hasRO(roFreeSpace) {
+		return nil
+	}
+	t, err := fs.treeOf(treeFreeSpace)
+	if err != nil {
+		return err
+	}
+	for _, g := range groups {
+		runs, free, err := fs.enteredSpace(t, g)
+		if err != nil {
+			return err
+		}
+		info, err := fs.item(t, key{g.start, keyFreeInfo, g.len})
+		if err != nil {
+			return err
+		}
+		if len(info) != freeInfoSize || int(le.Uint32(info)) != runs || runs != len(g.free) || free != g.len-g.used {
+			return &image.CorruptError{What: "free space tree", Pblk: fs.pblk(g.start),
+				Why: fmt.Sprintf("has %d bytes in %d runs of a group, by the extents %d in %d are free", free, runs, g.len-g.used, len(g.free))}
+		}
+	}
+	return nil
+}
+
+// enteredSpace counts the runs and bytes that the free space tree has of a group.
+func (fs *FS) enteredSpace(t *tree, g *group) (runs int, free uint64, err error) {
+	ss := uint64(fs.ss)
+	end := uint64(0) // of the last run
+	err = fs.each(t, key{g.start, keyFreeExtent, 0}, func(k key, b []byte) (bool, error) {
+		if k.obj >= g.end() {
+			return false, nil
+		}
+		switch k.kind {
+		case keyFreeExtent:
+			runs, free = runs+1, free+k.off
+		case keyFreeBitmap:
+			for i := range min(k.off/ss, uint64(len(b))*8) {
+				if b[i/8]>>(i%8)&1 == 0 {
+					continue
+				}
+				if at := k.obj + i*ss; at != end {
+					runs++
+				}
+				end = k.obj + (i+1)*ss
+				free += ss
+			}
+		}
+		return true, nil
+	})
+	return runs, free, err
+}
 
 // applySpace enters what was taken and given back.
 func (fs *FS) applySpace() error {
@@ -126,7 +185,7 @@ func (fs *FS) flipBits(t *tree, g *group, c spaceChange) (int, error) {
 			return 0, err
 		}
 		if ok && k.kind == keyFreeBitmap && at < k.obj+k.off {
-			if i := (at - k.obj) / ss; b[i/8]>>(i%8)&1 == 1 {
+			if i := (at - k.obj) / ss; i/8 < uint64(len(b)) && b[i/8]>>(i%8)&1 == 1 {
 				near++
 			}
 		}
@@ -140,12 +199,17 @@ func (fs *FS) flipBits(t *tree, g *group, c spaceChange) (int, error) {
 			return 0, &image.CorruptError{What: "free space tree", Pblk: fs.pblk(at), Why: "no bitmap for it"}
 		}
 		end := min(c.end(), k.obj+k.off)
+		wrong := false
 		err = fs.modify(t, k, func(b []byte) {
 			for ; at < end; at += ss {
 				i := (at - k.obj) / ss
+				wrong = wrong || (b[i/8]>>(i%8)&1 == 1) == c.free
 				b[i/8] ^= 1 << (i % 8)
 			}
 		})
+		if err == nil && wrong {
+			err = &image.CorruptError{What: "free space tree", Pblk: fs.pblk(c.start), Why: "does not fit the extents"}
+		}
 		if err != nil {
 			return 0, err
 		}

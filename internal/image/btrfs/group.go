@@ -8,34 +8,57 @@ import (
 	"fsenc/internal/image"
 )
 
-// chunkSizes are tried for a new chunk, largest first.
-var chunkSizes = []uint64{64 << 20, 32 << 20, 16 << 20, 8 << 20}
-
-// Fields of struct btrfs_dev_extent.
+// The sizes of new chunks: a tenth of the device, within these bounds, and the
+// smaller ones where there is no room for that.
 const (
-	devExtentSize = 48
+	maxChunk = 64 << 20
+	minChunk = 8 << 20
 )
 
-// addGroup makes a chunk and its block group for a kind that has no room for n
-// bytes, with the profile that groups of the kind have: single or DUP.
-func (fs *FS) addGroup(kind, n uint64) error {
-	var like *group
-	for _, g := range fs.groups {
+// devExtentSize is the size of struct btrfs_dev_extent, in bytes.
+const devExtentSize = 48
+
+// like is the last group of a kind, nil if there is none.
+func (fs *FS) like(kind uint64) *group {
+	for _, g := range slices.Backward(fs.groups) {
 		if g.kind&kind != 0 {
-			like = g
+			return g
 		}
 	}
-	if like == nil || kind == groupSystem || like.kind&^(groupKinds|profDup) != 0 {
-		return fmt.Errorf("%w: no room for %d bytes, and no chunk of type %#x can be added here: add room with a kernel", image.ErrNoSpace, n, kind)
+	return nil
+}
+
+// copiesOf is how many copies a new chunk like that of a group has. RAID0 has one
+// here, on the only device.
+func (fs *FS) copiesOf(like *group) (int, error) {
+	switch {
+	case like == nil || like.kind&groupSystem != 0 || like.kind&^(groupKinds|profDup|profRAID0) != 0:
+		return 0, fmt.Errorf("%w: no chunk of this profile can be added: add room with a kernel", image.ErrNoSpace)
+	case like.kind&profDup != 0:
+		return 2, nil
 	}
-	copies := 1
-	if like.kind&profDup != 0 {
-		copies = 2
+	return 1, nil
+}
+
+// addGroup makes a chunk and its block group for a kind that has no room for n
+// bytes, with the profile that groups of the kind have.
+func (fs *FS) addGroup(kind, n uint64) error {
+	if fs.adding {
+		return fmt.Errorf("%w: no room for what describes a chunk", image.ErrNoSpace)
 	}
-	for _, size := range chunkSizes {
-		if size < n {
-			break
+	like := fs.like(kind)
+	copies, err := fs.copiesOf(like)
+	if err != nil {
+		return err
+	}
+	if kind != groupMetadata {
+		if err := fs.reserve(); err != nil {
+			return err
 		}
+	}
+	fs.adding = true
+	defer func() { fs.adding = false }()
+	for _, size := range fs.chunkSizes(n) {
 		places, err := fs.deviceRoom(size, copies)
 		if err != nil {
 			return err
@@ -45,6 +68,21 @@ func (fs *FS) addGroup(kind, n uint64) error {
 		}
 	}
 	return fmt.Errorf("%w: no room for %d bytes", image.ErrNoSpace, n)
+}
+
+// chunkSizes are tried for a new chunk of at least n bytes, largest first.
+func (fs *FS) chunkSizes(n uint64) []uint64 {
+	var out []uint64
+	limit := max(minChunk, fs.sb.u64(offTotalBytes)/10)
+	for size := uint64(maxChunk); size >= minChunk; size /= 2 {
+		if size <= limit && size >= n {
+			out = append(out, size)
+		}
+	}
+	if len(out) == 0 {
+		out = append(out, (n+minChunk-1)/minChunk*minChunk)
+	}
+	return out
 }
 
 // deviceRoom finds pieces of the device that no chunk has, nil if there are not
@@ -99,8 +137,6 @@ func (fs *FS) addChunkAt(like *group, size uint64, places []uint64) error {
 	last := fs.chunks[len(fs.chunks)-1]
 	start := last.start + last.len
 	dev := fs.sb.devItem()
-	id := le.Uint64(dev)
-
 	item := make([]byte, chunkHeader+len(places)*stripeSize)
 	le.PutUint64(item[offChunkLen:], size)
 	le.PutUint64(item[offChunkOwner:], treeExtent)
@@ -115,24 +151,8 @@ func (fs *FS) addChunkAt(like *group, size uint64, places []uint64) error {
 	if err != nil {
 		return err
 	}
-	devTree, err := fs.treeOf(treeDev)
-	if err != nil {
-		return err
-	}
 	for i, at := range places {
-		s := item[chunkHeader+i*stripeSize:]
-		le.PutUint64(s, id)
-		le.PutUint64(s[8:], at)
-		copy(s[16:32], dev[offDevUUID:])
-		ext := make([]byte, devExtentSize)
-		le.PutUint64(ext, treeChunk)
-		le.PutUint64(ext[8:], firstFree)
-		le.PutUint64(ext[16:], start)
-		le.PutUint64(ext[24:], size)
-		copy(ext[32:], uuid)
-		if err := fs.insert(devTree, key{id, keyDevExtent, at}, ext); err != nil {
-			return err
-		}
+		copy(item[chunkHeader+i*stripeSize:], fs.stripe(at))
 	}
 	c, err := fs.parseChunk(start, item)
 	if err == nil {
@@ -141,23 +161,56 @@ func (fs *FS) addChunkAt(like *group, size uint64, places []uint64) error {
 	if err != nil {
 		return err
 	}
+	// What describes the chunk may lie in it.
+	g := &group{span: span{start, size}, kind: like.kind, free: []span{{start, size}}, changed: true}
+	fs.countFree(g)
+	fs.groups = append(fs.groups, g)
+	if err := fs.enterExtents(c, uuid); err != nil {
+		return err
+	}
 	chunkTree := fs.trees[treeChunk]
 	if err := fs.insert(chunkTree, key{firstFree, keyChunk, start}, item); err != nil {
 		return err
 	}
 	le.PutUint64(dev[offDevUsed:], le.Uint64(dev[offDevUsed:])+size*uint64(len(places)))
-	if err := fs.replace(chunkTree, key{1, keyDev, id}, dev); err != nil {
+	if err := fs.replace(chunkTree, key{1, keyDev, le.Uint64(dev)}, dev); err != nil {
 		return err
 	}
-	return fs.enterGroup(&group{span: span{start, size}, kind: like.kind, free: []span{{start, size}}})
+	return fs.enterGroup(g)
+}
+
+// stripe is the part of a chunk item that tells where a copy lies.
+func (fs *FS) stripe(at uint64) []byte {
+	s := make([]byte, stripeSize)
+	dev := fs.sb.devItem()
+	le.PutUint64(s, le.Uint64(dev))
+	le.PutUint64(s[8:], at)
+	copy(s[16:], dev[offDevUUID:][:16])
+	return s
+}
+
+// enterExtents adds the items that say which chunk has a part of the device.
+func (fs *FS) enterExtents(c *chunk, uuid []byte) error {
+	t, err := fs.treeOf(treeDev)
+	if err != nil {
+		return err
+	}
+	for _, at := range c.stripes {
+		ext := make([]byte, devExtentSize)
+		le.PutUint64(ext, treeChunk)
+		le.PutUint64(ext[8:], firstFree)
+		le.PutUint64(ext[16:], c.start)
+		le.PutUint64(ext[24:], c.len)
+		copy(ext[32:], uuid)
+		if err := fs.insert(t, key{le.Uint64(fs.sb.devItem()), keyDevExtent, at}, ext); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // enterGroup adds the items of a group that is all free.
 func (fs *FS) enterGroup(g *group) error {
-	for _, s := range fs.shadows(g.start) {
-		g.free = cutSpan(g.free, s)
-	}
-	fs.groups = append(fs.groups, g)
 	t, err := fs.groupTree()
 	if err != nil {
 		return err

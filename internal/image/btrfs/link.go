@@ -66,13 +66,13 @@ func (fs *FS) Uninline(ino image.Ino) error {
 	if err := fs.addExtent(t, obj, 0, p, !r.flag(inoNoSum)); err != nil {
 		return err
 	}
-	return fs.editInode(t, obj, func(r rawInode) { r.set64(offInoBytes, uint64(fs.ss)) })
+	return fs.editInode(t, obj, func(r rawInode) { r.set64(offInoBytes, r.u64(offInoBytes)-e.ram+uint64(fs.ss)) })
 }
 
 // addExtent gives a file new data, whole sectors, at an offset that is a hole.
 func (fs *FS) addExtent(t *tree, obj, off uint64, p []byte, sums bool) error {
 	n := uint64(len(p))
-	at, err := fs.alloc(groupData, n)
+	at, err := fs.allocData(n)
 	if err != nil {
 		return err
 	}
@@ -99,12 +99,21 @@ func (fs *FS) addExtent(t *tree, obj, off uint64, p []byte, sums bool) error {
 	return nil
 }
 
-// CostUninline returns the bytes that Uninline allocates.
-func (fs *FS) CostUninline(image.Ino) (int64, error) { return int64(fs.ss), nil }
+// CostUninline returns an upper bound of the bytes that Uninline allocates.
+func (fs *FS) CostUninline(image.Ino) (int64, error) { return int64(fs.ss) + costSmall, nil }
 
-// FitsInline implements image.InlineEncrypter.
-func (fs *FS) FitsInline(_ image.Ino, size, _ int) (bool, error) {
-	return size > 0 && size < fs.ss && size+extInlineData <= fs.maxItem(), nil
+// FitsInline implements image.InlineEncrypter. What is inside of the item must be
+// all that the file has.
+func (fs *FS) FitsInline(ino image.Ino, size, _ int) (bool, error) {
+	if size <= 0 || size >= fs.ss || size+extInlineData > fs.maxItem() {
+		return false, nil
+	}
+	t, obj, err := fs.fileTree(ino)
+	if err != nil {
+		return false, err
+	}
+	list, err := fs.fileExtents(t, obj)
+	return len(list) == 1, err
 }
 
 // SetInline implements image.InlineEncrypter. Of an encrypted inode the item is

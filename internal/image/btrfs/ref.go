@@ -2,6 +2,7 @@ package btrfs
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"fsenc/internal/image"
@@ -130,7 +131,23 @@ type extentRec struct {
 	info   []byte // of a tree block without skinny metadata
 	inline map[ref]int
 	keyed  map[ref]int
+	at     map[ref]key // the items of those that are keyed
+	taken  map[key]bool
 	refs   uint64
+}
+
+// keyFor is the item that a reference has, or gets: behind others that have its
+// hash.
+func (rec *extentRec) keyFor(r ref, addr uint64) key {
+	if k, ok := rec.at[r]; ok {
+		return k
+	}
+	k, _ := r.keyed(addr, 0)
+	for rec.taken[k] {
+		k.off++
+	}
+	rec.at[r], rec.taken[k] = k, true
+	return k
 }
 
 // extent reads what the extent tree has of an extent, references that are items
@@ -140,7 +157,7 @@ func (fs *FS) extentOf(id extentID) (*extentRec, error) {
 	if err != nil {
 		return nil, err
 	}
-	rec := &extentRec{inline: make(map[ref]int), keyed: make(map[ref]int)}
+	rec := &extentRec{inline: make(map[ref]int), keyed: make(map[ref]int), at: make(map[ref]key), taken: make(map[key]bool)}
 	keys := []key{{id.addr, keyExtent, id.len}}
 	if id.level >= 0 {
 		keys = []key{{id.addr, keyMetadata, uint64(id.level)}, {id.addr, keyExtent, id.len}}
@@ -167,10 +184,19 @@ func (fs *FS) extentOf(id extentID) (*extentRec, error) {
 		}
 		r, n, err := fs.parseKeyed(t, k, b)
 		if err == nil && n > 0 {
-			rec.keyed[r] = n
+			rec.keyed[r], rec.at[r], rec.taken[k] = n, k, true
 		}
 		return true, err
 	})
+	sum := uint64(0)
+	for _, refs := range []map[ref]int{rec.inline, rec.keyed} {
+		for _, n := range refs {
+			sum += uint64(n)
+		}
+	}
+	if err == nil && sum != rec.refs {
+		err = fs.itemError(t, rec.k, "counts %d references, has %d", rec.refs, sum)
+	}
 	return rec, err
 }
 
@@ -311,7 +337,7 @@ func (fs *FS) applyRef(id extentID, c *refChange) error {
 // dropExtent frees an extent that nothing refers to any more.
 func (fs *FS) dropExtent(t *tree, id extentID, rec *extentRec, gone map[ref]bool) error {
 	if rec.k.kind != 0 {
-		if err := fs.removeKeyed(t, id, gone); err != nil {
+		if err := fs.removeKeyed(t, rec, gone); err != nil {
 			return err
 		}
 		if err := fs.remove(t, rec.k); err != nil {
@@ -327,18 +353,17 @@ func (fs *FS) dropExtent(t *tree, id extentID, rec *extentRec, gone map[ref]bool
 }
 
 // removeKeyed takes the items of references away that are no more.
-func (fs *FS) removeKeyed(t *tree, id extentID, gone map[ref]bool) error {
-	for r := range gone {
-		k, _ := r.keyed(id.addr, 0)
-		b, err := fs.item(t, k)
-		if err != nil {
+func (fs *FS) removeKeyed(t *tree, rec *extentRec, gone map[ref]bool) error {
+	for _, r := range slices.SortedFunc(maps.Keys(gone), ref.order) {
+		k, ok := rec.at[r]
+		if !ok {
+			continue
+		}
+		if err := fs.remove(t, k); err != nil {
 			return err
 		}
-		if b != nil {
-			if err := fs.remove(t, k); err != nil {
-				return err
-			}
-		}
+		delete(rec.at, r)
+		delete(rec.taken, k)
 	}
 	return nil
 }
@@ -358,7 +383,7 @@ func (fs *FS) storeExtent(t *tree, id extentID, rec *extentRec, c *refChange, go
 				rec.info[keySize] = byte(id.level)
 			}
 		}
-	} else if err := fs.removeKeyed(t, id, gone); err != nil {
+	} else if err := fs.removeKeyed(t, rec, gone); err != nil {
 		return err
 	}
 	if c.full {
@@ -367,11 +392,7 @@ func (fs *FS) storeExtent(t *tree, id extentID, rec *extentRec, c *refChange, go
 	if b := fs.dirty[id.addr]; b != nil && rec.info != nil && b.items() > 0 {
 		b.key(0).put(rec.info)
 	}
-	list := make([]ref, 0, len(rec.inline))
-	for r := range rec.inline {
-		list = append(list, r)
-	}
-	slices.SortFunc(list, ref.order)
+	list := slices.SortedFunc(maps.Keys(rec.inline), ref.order)
 	b := make([]byte, extentItemLen, 64)
 	le.PutUint64(b, rec.refs)
 	le.PutUint64(b[offRefGen:], rec.gen)
@@ -388,12 +409,12 @@ func (fs *FS) storeExtent(t *tree, id extentID, rec *extentRec, c *refChange, go
 	if err := fs.set(t, rec.k, b); err != nil {
 		return err
 	}
-	for r, n := range rec.keyed {
+	for _, r := range slices.SortedFunc(maps.Keys(rec.keyed), ref.order) {
 		if _, changed := c.delta[r]; !changed && rec.inline[r] == 0 {
 			continue
 		}
-		k, body := r.keyed(id.addr, n)
-		if err := fs.set(t, k, body); err != nil {
+		_, body := r.keyed(id.addr, rec.keyed[r])
+		if err := fs.set(t, rec.keyFor(r, id.addr), body); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,8 @@
 package btrfs
 
 import (
+	"bytes"
+
 	"fsenc/internal/image"
 )
 
@@ -41,15 +43,14 @@ func (fs *FS) Residue(f func(off, n int64) error) error {
 	return nil
 }
 
-// WipeSlack clears the gaps of the leaves that hold a directory or a symlink, by
-// copying them: what items leave when they move stays there.
+// WipeSlack clears the gaps of the leaves that have something of an inode: what
+// items leave when they shrink or move stays there, names and contents of others
+// too. The leaves are written where they are, with a new checksum, so that
+// subvolumes go on sharing them; what guards the transaction guards them.
 func (fs *FS) WipeSlack(ino image.Ino) error {
-	t, obj, r, err := fs.look(ino)
+	t, obj, err := fs.fileTree(ino)
 	if err != nil {
 		return err
-	}
-	if k := r.fileType(); k != image.TypeDirectory && k != image.TypeSymlink || t.readonly {
-		return nil
 	}
 	for k := (key{obj, 0, 0}); ; {
 		p, _, err := fs.search(t, k)
@@ -60,20 +61,26 @@ func (fs *FS) WipeSlack(ino image.Ino) error {
 			return err
 		}
 		leaf := p.leaf()
-		last := leaf.key(leaf.items() - 1)
-		if !leaf.dirty && fs.gapUsed(leaf) {
-			if _, _, err := fs.cowPath(t, p.key()); err != nil {
+		if !leaf.dirty {
+			if err := fs.wipeGap(leaf); err != nil {
 				return err
 			}
 		}
-		if last.obj != obj {
+		if k = leaf.key(leaf.items() - 1).next(); k.obj != obj {
 			return nil
 		}
-		k = last.next()
 	}
 }
 
-// gapUsed reports whether a leaf has something between its items and their data.
-func (fs *FS) gapUsed(b *block) bool {
-	return !allZero(b.raw[headerSize+b.items()*itemSize : fs.leafLow(b)])
+// wipeGap clears what a leaf has between its items and their data.
+func (fs *FS) wipeGap(b *block) error {
+	low, high := headerSize+b.items()*itemSize, fs.leafLow(b)
+	if allZero(b.raw[low:high]) {
+		return nil
+	}
+	n := &block{addr: b.addr, raw: bytes.Clone(b.raw)}
+	clear(n.raw[low:high])
+	fs.sum.seal(n.raw)
+	fs.cache.put(n)
+	return fs.writeLogical(n.raw, n.addr)
 }

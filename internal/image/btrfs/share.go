@@ -6,83 +6,82 @@ import (
 	"fsenc/internal/image"
 )
 
-// holder is a file that refers to an extent, within a tree.
-type holder struct{ obj, disk uint64 }
-
 // Referers calls f for each pair of an extent that want asks for and a file that
-// refers to it. Blocks that trees share are read once.
+// refers to it. It remembers the blocks that have nothing of that kind, so that
+// those which trees share are read once.
 func (fs *FS) Referers(want func(start image.Pblk) bool, f func(start image.Pblk, by image.Ino) error) error {
 	ids, err := fs.subvolumes()
 	if err != nil {
 		return err
 	}
-	w := refererWalk{fs: fs, want: want, memo: make(map[uint64][]holder)}
+	w := refererWalk{fs: fs, want: want, f: f, barren: make(map[uint64]bool)}
 	for _, id := range ids {
-		t, err := fs.treeOf(id)
-		if err != nil {
+		if w.t, err = fs.treeOf(id); err != nil {
 			return err
 		}
-		w.t = t
-		list, err := w.visit(t.addr, expect{tree: t.id, level: t.level, gen: t.gen})
-		if err != nil {
+		w.obj = 0
+		if _, err := w.visit(w.t.addr, expect{tree: id, level: w.t.level, gen: w.t.gen}); err != nil {
 			return err
-		}
-		seen := make(map[holder]bool)
-		for _, h := range list {
-			if seen[h] {
-				continue
-			}
-			seen[h] = true
-			if err := f(fs.pblk(h.disk), inoOf(id, h.obj)); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
 }
 
 type refererWalk struct {
-	fs   *FS
-	t    *tree
-	want func(image.Pblk) bool
-	memo map[uint64][]holder // by block, of those that have any
+	fs     *FS
+	t      *tree
+	want   func(image.Pblk) bool
+	f      func(image.Pblk, image.Ino) error
+	barren map[uint64]bool // blocks that have none below them
+	obj    uint64          // the file under way, and its extents so far
+	seen   map[uint64]bool
 }
 
-// visit lists the holders of wanted extents in a block and below it.
-func (w *refererWalk) visit(addr uint64, e expect) ([]holder, error) {
-	if list, ok := w.memo[addr]; ok {
-		return list, nil
+// visit reports what is in a block and below it, and whether there was anything.
+func (w *refererWalk) visit(addr uint64, e expect) (found bool, err error) {
+	if w.barren[addr] {
+		return false, nil
 	}
 	b, err := w.fs.readBlock(addr, e)
 	if err != nil {
-		return nil, err
+		return false, err
 	}
-	var list []holder
 	for i := range b.items() {
-		if b.level() > 0 {
+		some := false
+		if b.level() == 0 {
+			some, err = w.item(b.key(i), b.data(i))
+		} else {
 			child, gen := b.child(i)
 			first := b.key(i)
-			below, err := w.visit(child, expect{tree: e.tree, level: b.level() - 1, gen: gen, first: &first})
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, below...)
-			continue
+			some, err = w.visit(child, expect{tree: e.tree, level: b.level() - 1, gen: gen, first: &first})
 		}
-		k := b.key(i)
-		if k.kind != keyExtentData {
-			continue
-		}
-		x, err := w.fs.parseExtent(w.t, k, b.data(i))
 		if err != nil {
-			return nil, err
+			return false, err
 		}
-		if x.kind != extInline && x.disk != 0 && w.want(w.fs.pblk(x.disk)) {
-			list = append(list, holder{k.obj, x.disk})
-		}
+		found = found || some
 	}
-	w.memo[addr] = list
-	return list, nil
+	if !found {
+		w.barren[addr] = true
+	}
+	return found, nil
+}
+
+func (w *refererWalk) item(k key, data []byte) (found bool, err error) {
+	if k.kind != keyExtentData {
+		return false, nil
+	}
+	x, err := w.fs.parseExtent(w.t, k, data)
+	if err != nil || x.kind == extInline || x.disk == 0 || !w.want(w.fs.pblk(x.disk)) {
+		return false, err
+	}
+	if k.obj != w.obj {
+		w.obj, w.seen = k.obj, make(map[uint64]bool)
+	}
+	if w.seen[x.disk] {
+		return true, nil
+	}
+	w.seen[x.disk] = true
+	return true, w.f(w.fs.pblk(x.disk), inoOf(w.t.id, k.obj))
 }
 
 // Unshare implements image.Sharing.
@@ -136,29 +135,37 @@ func (fs *FS) Unshare(start image.Pblk, files []image.Ino) (image.Pblk, error) {
 	return fs.pblk(at), nil
 }
 
+// copyPiece is how much of an extent is copied at a time, in bytes.
+const copyPiece = 1 << 20
+
 // copyExtent copies data to new space, with checksums where they have some.
 func (fs *FS) copyExtent(from, n uint64) (uint64, error) {
-	to, err := fs.alloc(groupData, n)
+	to, err := fs.allocData(n)
 	if err != nil {
 		return 0, err
 	}
-	p := make([]byte, n)
-	if err := fs.ReadBlocks(p, fs.pblk(from)); err != nil {
-		return 0, err
-	}
-	if err := fs.writeLogical(p, to); err != nil {
-		return 0, err
-	}
-	type run struct{ at, n uint64 }
-	var runs []run
-	err = fs.dataSums(from, n, func(at uint64, sums []byte) error {
-		runs = append(runs, run{at - from, uint64(len(sums)/fs.sum.size) * uint64(fs.ss)})
-		return nil
-	})
-	for _, r := range runs {
-		if err == nil {
-			err = fs.addSums(to+r.at, p[r.at:][:r.n])
+	buf := make([]byte, min(n, copyPiece))
+	for done := uint64(0); done < n; done += copyPiece {
+		p := buf[:min(n-done, copyPiece)]
+		if err := fs.ReadBlocks(p, fs.pblk(from+done)); err != nil {
+			return 0, err
+		}
+		if err := fs.writeLogical(p, to+done); err != nil {
+			return 0, err
+		}
+		var runs []span
+		err := fs.dataSums(from+done, uint64(len(p)), func(at uint64, sums []byte) error {
+			runs = append(runs, span{at - from - done, uint64(len(sums)/fs.sum.size) * uint64(fs.ss)})
+			return nil
+		})
+		for _, r := range runs {
+			if err == nil {
+				err = fs.addSums(to+done+r.start, p[r.start:r.end()])
+			}
+		}
+		if err != nil {
+			return 0, err
 		}
 	}
-	return to, err
+	return to, nil
 }

@@ -23,7 +23,7 @@ func (fs *FS) CheckVolume(report func(image.Finding)) {
 		return // its blocks are not in the extent tree
 	}
 	fs.checkSupers(found)
-	s := structure{fs: fs, found: found, have: make(map[uint64]*extentRefs), want: make(map[uint64]*extentRefs), blocks: make(map[uint64]int64)}
+	s := structure{fs: fs, found: found, have: make(map[uint64]*extentRefs), want: make(map[uint64]*extentRefs)}
 	for _, step := range []func() error{s.readExtents, s.walkTrees, s.compare, s.freeSpace} {
 		if err := step(); err != nil {
 			found("structure-damaged", image.Error, adviceCheck, "%v", err)
@@ -64,11 +64,10 @@ type extentRefs struct {
 }
 
 type structure struct {
-	fs     *FS
-	found  finder
-	have   map[uint64]*extentRefs // what the extent tree says
-	want   map[uint64]*extentRefs // what the trees have
-	blocks map[uint64]int64       // bytes of blocks by the tree that owns them
+	fs    *FS
+	found finder
+	have  map[uint64]*extentRefs // what the extent tree says
+	want  map[uint64]*extentRefs // what the trees have
 }
 
 // readExtents reads the extent tree.
@@ -125,15 +124,7 @@ func (s *structure) walkTrees() error {
 		if err != nil {
 			return false, err
 		}
-		before := s.blocks[t.id]
-		if err := s.tree(t); err != nil {
-			return false, err
-		}
-		used := int64(le.Uint64(b[offRootUsed:]))
-		if got := s.blocks[t.id] - before; used < 0 || !t.isFile() && t.id != treeDataReloc && used != got {
-			s.found("root-size", image.Warning, adviceCheck, "tree %d has %d bytes, its root item says %d", int64(t.id), got, used)
-		}
-		return true, nil
+		return true, s.tree(t)
 	})
 }
 
@@ -157,7 +148,6 @@ func (s *structure) visit(t *tree, addr uint64, e expect) error {
 	if err != nil {
 		return err
 	}
-	s.blocks[b.owner()] += int64(s.fs.ns)
 	shared := s.have[addr] != nil && s.have[addr].full
 	for i := range b.items() {
 		if b.level() == 0 {
@@ -256,7 +246,7 @@ func (s *structure) freeSpace() error {
 		return err
 	}
 	for _, g := range fs.groups {
-		runs, free, err := s.entered(t, g)
+		runs, free, err := fs.enteredSpace(t, g)
 		if err != nil {
 			return err
 		}
@@ -269,32 +259,4 @@ func (s *structure) freeSpace() error {
 		}
 	}
 	return nil
-}
-
-// entered counts the runs and bytes that the free space tree has of a group.
-func (s *structure) entered(t *tree, g *group) (runs int, free uint64, err error) {
-	ss := uint64(s.fs.ss)
-	end := uint64(0) // of the last run
-	err = s.fs.each(t, key{g.start, keyFreeExtent, 0}, func(k key, b []byte) (bool, error) {
-		if k.obj >= g.end() {
-			return false, nil
-		}
-		switch k.kind {
-		case keyFreeExtent:
-			runs, free = runs+1, free+k.off
-		case keyFreeBitmap:
-			for i := range min(k.off/ss, uint64(len(b))*8) {
-				if b[i/8]>>(i%8)&1 == 0 {
-					continue
-				}
-				if at := k.obj + i*ss; at != end {
-					runs++
-				}
-				end = k.obj + (i+1)*ss
-				free += ss
-			}
-		}
-		return true, nil
-	})
-	return runs, free, err
 }

@@ -126,7 +126,7 @@ func (fs *FS) family(id uint64) ([]uint64, error) {
 	return out, nil
 }
 
-func allZero(b []byte) bool { return len(bytes.Trim(b, "\x00")) == 0 }
+func allZero(b []byte) bool { return len(bytes.TrimLeft(b, "\x00")) == 0 }
 
 // ReadOnly reports whether the inode's subvolume is marked read-only.
 func (fs *FS) ReadOnly(ino image.Ino) (bool, error) {

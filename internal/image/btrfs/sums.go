@@ -133,26 +133,44 @@ func (s *summer) sumInto(dst, p []byte) {
 	copy(dst[:s.size], sum[:])
 }
 
-// addSums makes checksums for new data.
+// addSums makes checksums for new data, in the item that ends where they begin if
+// there is one with room.
 func (fs *FS) addSums(logical uint64, p []byte) error {
 	t, err := fs.treeOf(treeCsum)
 	if err != nil {
 		return err
 	}
-	per := (fs.ns-headerSize-2*itemSize)/fs.sum.size - 1
+	per := min((fs.ns-headerSize-2*itemSize)/fs.sum.size-1, maxSums)
 	for len(p) > 0 {
-		n := min(len(p)/fs.ss, per)
-		b := make([]byte, n*fs.sum.size)
-		for i := range n {
-			fs.sum.sumInto(b[i*fs.sum.size:], p[i*fs.ss:][:fs.ss])
+		k, b, ok, err := fs.last(t, key{objCsum, keyCsum, logical})
+		if err != nil {
+			return err
 		}
-		if err := fs.insert(t, key{objCsum, keyCsum, logical}, b); err != nil {
+		have := len(b) / fs.sum.size
+		joined := ok && k.obj == objCsum && k.kind == keyCsum && have < per && k.off+uint64(have*fs.ss) == logical
+		if !joined {
+			k, b, have = key{objCsum, keyCsum, logical}, nil, 0
+		}
+		n := min(len(p)/fs.ss, per-have)
+		b = append(bytes.Clone(b), make([]byte, n*fs.sum.size)...)
+		for i := range n {
+			fs.sum.sumInto(b[(have+i)*fs.sum.size:], p[i*fs.ss:][:fs.ss])
+		}
+		if joined {
+			err = fs.replace(t, k, b)
+		} else {
+			err = fs.insert(t, k, b)
+		}
+		if err != nil {
 			return err
 		}
 		p, logical = p[n*fs.ss:], logical+uint64(n*fs.ss)
 	}
 	return nil
 }
+
+// maxSums bounds the checksums of an item.
+const maxSums = 4096
 
 // dropSums takes the checksums of a range away.
 func (fs *FS) dropSums(logical, n uint64) error {
