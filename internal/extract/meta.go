@@ -1,6 +1,7 @@
 package extract
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -23,7 +24,15 @@ func (t target) chown(uid, gid uint32) error {
 
 func (t target) chmod(mode uint32) error { return unix.Chmod(t.path(), mode) }
 
-func (t target) setXattr(x image.Xattr) error { return unix.Setxattr(t.path(), x.Name, x.Value, 0) }
+// setXattr leaves out what only btrfs knows, how a file is to be stored, where
+// the target cannot have it.
+func (t target) setXattr(x image.Xattr) error {
+	err := unix.Setxattr(t.path(), x.Name, x.Value, 0)
+	if errors.Is(err, unix.ENOTSUP) && strings.HasPrefix(x.Name, "btrfs.") {
+		return nil
+	}
+	return err
+}
 
 func (t target) setTimes(atime, mtime time.Time) error {
 	return unix.UtimesNanoAt(unix.AT_FDCWD, t.path(), []unix.Timespec{spec(atime), spec(mtime)}, 0)

@@ -58,7 +58,11 @@ func checkBroken(t *testing.T, name string) {
 	}
 }
 
-const exitErrorsLeft = 4
+// Exit codes of fsck.
+const (
+	exitErrorsFixed = 1
+	exitErrorsLeft  = 4
+)
 
 func fsck(t *testing.T, img string, args ...string) (string, int) {
 	t.Helper()

@@ -76,12 +76,16 @@ func compare(t *testing.T, m *manifest.Golden, got []manifest.Entry) {
 	}
 	known := make(map[string]bool)
 	for _, e := range want {
+		delete(e.Xattrs, "btrfs.compression") // other filesystems have none
 		top, _, _ := strings.Cut(e.Path, "/")
 		known[top] = true
 	}
 	var rest []manifest.Entry
 	for _, e := range got {
 		if top, _, _ := strings.Cut(e.Path, "/"); known[top] {
+			if e.Type == manifest.Dir && m.Entries[0].Nlink == 1 { // btrfs counts no subdirectories
+				e.Nlink = 1
+			}
 			rest = append(rest, e)
 		}
 	}

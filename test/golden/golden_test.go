@@ -15,11 +15,12 @@ import (
 	"fsenc/internal/store"
 )
 
-// unclean are images that need their journal replayed.
-var unclean = append([]string{"ext4-journal"}, unreplayable...)
+// unclean are images that need their journal replayed, or their contexts
+// repaired.
+var unclean = append([]string{"ext4-journal", postedDamage}, unreplayable...)
 
 // unreplayable are those that only a kernel can bring into order.
-var unreplayable = []string{"f2fs-recovery"}
+var unreplayable = []string{"f2fs-recovery", "oracle/btrfs-v6-dirtylog"}
 
 // They are refused by all that reads names or contents, and left as they are.
 func TestRefused(t *testing.T) {

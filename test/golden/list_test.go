@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -58,7 +59,7 @@ func (l *listed) target() string {
 func ready(t *testing.T, name string) string {
 	t.Helper()
 	img := imagetest.Golden(t, name)
-	if slices.Contains(unclean, name) {
+	if name == "ext4-journal" {
 		e2fsck := exec.Command("e2fsck", "-fp", img)
 		e2fsck.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
 		out, err := e2fsck.CombinedOutput()
@@ -113,8 +114,8 @@ func list(t *testing.T, img string, keys []string) []listed {
 func eachImage(t *testing.T, f func(t *testing.T, img string, m *manifest.Golden)) {
 	t.Helper()
 	for _, name := range imagetest.Names(t, "", "oracle/") {
-		if slices.Contains(unreplayable, name) {
-			continue // TestRefused
+		if name == postedDamage || slices.Contains(unreplayable, name) {
+			continue // TestRepairPostedDamage, TestRefused
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -188,7 +189,7 @@ func TestListWithoutKey(t *testing.T) {
 		got := make(map[named]listed)
 		locked := 0
 		for _, l := range list(t, img, nil) {
-			got[named{l.Inode, l.Name}] = l
+			got[named{l.Inode, path.Base(l.path())}] = l
 			if l.NoKey {
 				locked++
 			}
@@ -198,6 +199,9 @@ func TestListWithoutKey(t *testing.T) {
 		}
 		for _, d := range m.NoKey {
 			for _, n := range d.Names {
+				if n.Ino == 0 {
+					continue // a subvolume, which the kernel could not look at
+				}
 				l, ok := got[named{n.Ino, n.NoKey}]
 				if !ok {
 					t.Errorf("in %q: inode %d is not listed as %q", d.Path, n.Ino, n.NoKey)

@@ -94,8 +94,8 @@ func audit(t testing.TB, fs *FS) int {
 		mapped += auditInode(t, fs, a, mark, xattrs)
 		return nil
 	}))
-	if fs.sb.hasIncompat(incompatMMP) {
-		mark("mmp", image.Pblk(fs.sb.mmpBlock()), 1)
+	if mmp := image.Pblk(fs.sb.mmpBlock()); fs.sb.hasIncompat(incompatMMP) && !fs.inSystem(mmp, 1) {
+		t.Errorf("the block %d of multiple mount protection is not the filesystem's own", mmp)
 	}
 	auditBitmaps(t, fs, owner)
 	return mapped

@@ -39,6 +39,9 @@ func (fs *FS) SetFeatures(set, clear []string) error {
 		}
 		words[f.off] &^= f.bit
 	}
+	if inline := words[offIncompat]; inline&incompatEncInline != 0 && inline&incompatInlineData == 0 {
+		return fmt.Errorf("%w: encrypted_inline_data without inline_data", image.ErrUnsupported)
+	}
 	if words[offCompat] == fs.sb.u32(offCompat) && words[offIncompat] == fs.sb.u32(offIncompat) {
 		return nil
 	}

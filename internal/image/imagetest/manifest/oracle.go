@@ -60,6 +60,10 @@ func (o *oracleJSON) addTo(g *Golden) error {
 	for i := range o.NoKeyEntries {
 		x := &o.NoKeyEntries[i]
 		x.Ino = inSubvol(subvols[x.Dev], x.Ino)
+		var err error
+		if x.Path, err = join(x.Path, x.PathB64); err != nil {
+			return err
+		}
 	}
 	for _, x := range o.Entries {
 		x.Ino = inSubvol(x.Subvol, x.Ino)
@@ -144,6 +148,9 @@ func (x *oracleEntry) entry() (Entry, error) {
 	}
 	if e.Target, err = join(x.Target, x.TargetB64); err != nil {
 		return e, err
+	}
+	if e.Type == Symlink && x.Context != "" {
+		e.Size = int64(len(e.Target)) // stat of btrfs tells what the ciphertext takes
 	}
 	e.Mtime, err = parseTime(x.Mtime)
 	return e, err
