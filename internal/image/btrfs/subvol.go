@@ -136,3 +136,38 @@ func (fs *FS) ReadOnly(ino image.Ino) (bool, error) {
 	}
 	return t.readonly, nil
 }
+
+// SameFile reports whether two inodes are one file in two related subvolumes.
+func (fs *FS) SameFile(a, b image.Ino) (bool, error) {
+	ta, oa := split(a)
+	tb, ob := split(b)
+	if oa != ob || ta == tb {
+		return a == b, nil
+	}
+	fs.mu.Lock()
+	kin := fs.kin
+	fs.mu.Unlock()
+	if kin == nil {
+		kin = make(map[uint64]uint64)
+		ids, err := fs.subvolumes()
+		if err != nil {
+			return false, err
+		}
+		for _, id := range ids {
+			if kin[id] != 0 {
+				continue
+			}
+			family, err := fs.family(id)
+			if err != nil {
+				return false, err
+			}
+			for _, other := range family {
+				kin[other] = id
+			}
+		}
+		fs.mu.Lock()
+		fs.kin = kin
+		fs.mu.Unlock()
+	}
+	return kin[ta] == kin[tb], nil
+}
