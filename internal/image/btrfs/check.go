@@ -1,7 +1,6 @@
 package btrfs
 
 import (
-	"bytes"
 	"fmt"
 
 	"fsenc/internal/image"
@@ -33,6 +32,14 @@ func (fs *FS) CheckInode(ino image.Ino, report func(image.Finding)) {
 	found := func(id string, s image.Severity, advice, format string, a ...any) {
 		report(image.Finding{ID: id, Severity: s, Ino: ino, Text: fmt.Sprintf(format, a...), Advice: advice})
 	}
+	if isVacant(obj) {
+		return
+	}
+	if gen := fs.sb.u64(offGeneration); r.u64(offInoGen) > gen || r.u64(offInoTrans) > gen {
+		found("inode-generation", image.Error, adviceCheck, "of generation %d, changed in %d; the filesystem is of %d", r.u64(offInoGen), r.u64(offInoTrans), gen)
+	}
+	fs.checkNames(t, obj, r, found)
+	fs.checkXattrs(t, obj, found)
 	switch r.fileType() {
 	case image.TypeDirectory:
 		fs.checkDir(t, obj, r, found)
@@ -43,37 +50,16 @@ func (fs *FS) CheckInode(ino image.Ino, report func(image.Finding)) {
 	}
 }
 
-// checkDir compares the entries by index with those by hash, and with the marks
-// and the size that the directory should have.
-func (fs *FS) checkDir(t *tree, obj uint64, r rawInode, found finder) {
-	list, err := fs.storedEntries(t, obj)
+func (fs *FS) checkLink(t *tree, obj uint64, r rawInode, found finder) {
+	e, err := fs.inlineItem(t, obj)
 	if err != nil {
 		return
 	}
-	size := uint64(0)
-	for i := range list {
-		e := &list[i]
-		size += 2 * uint64(len(e.old))
-		if enc := e.kind&dirTypeEncrypted != 0; enc != r.flag(inoEncrypt) {
-			found("entry-mark", image.Error, adviceCheck, "entry %d: the mark of an encrypted name is %v, of the directory %v", e.index, enc, r.flag(inoEncrypt))
-		}
-		if e.location.kind == keyRoot {
-			continue
-		}
-		names, err := fs.refsIn(t, e.location.obj, obj)
-		if err == nil && !bytes.Equal(names[e.index], e.old) {
-			found("name-differs", image.Error, adviceCheck, "entry %d: inode %d does not refer back with the same name", e.index, e.location.obj)
-		}
-	}
-	if got := r.u64(offInoSize); got != size {
-		found("directory-size", image.Error, adviceCheck, "size %d, its names make up %d", got, size)
-	}
-}
-
-func (fs *FS) checkLink(t *tree, obj uint64, r rawInode, found finder) {
-	e, err := fs.inlineItem(t, obj)
-	if err == nil && e.enc != 0 && r.flag(inoEncrypt) {
+	if e.enc != 0 {
 		found("symlink-mark", image.Error, adviceCheck, "the extent of a symlink is marked encrypted: kernels look for a context")
+	}
+	if n := uint64(len(e.raw) - extInlineData); r.flag(inoEncrypt) && (e.compr != 0 || e.ram != n || r.u64(offInoBytes) != n) {
+		found("symlink-size", image.Error, adviceCheck, "stores %d bytes, compression %d; its item says %d, the inode %d", n, e.compr, e.ram, r.u64(offInoBytes))
 	}
 }
 
@@ -84,7 +70,11 @@ func (fs *FS) checkFile(t *tree, obj uint64, r rawInode, found finder) {
 		found("mapping-damaged", image.Error, adviceCheck, "%v", err)
 		return
 	}
+	fs.checkMapping(r, list, found)
 	encrypted := r.flag(inoEncrypt)
+	if v, err := fs.hasVerity(t, obj); err == nil && v && encrypted {
+		found("verity-encrypted", image.Error, restoreAdvice, "has items of fs-verity, which no kernel reads in an encrypted file")
+	}
 	inode, err := fs.item(t, key{obj, keyInodeContext, 0})
 	if err != nil {
 		return
@@ -115,6 +105,49 @@ func (fs *FS) checkFile(t *tree, obj uint64, r rawInode, found finder) {
 		}
 		return nil
 	})
+}
+
+// checkMapping checks that the extents make up the file.
+func (fs *FS) checkMapping(r rawInode, list []fileExtent, found finder) {
+	bytes, end := uint64(0), uint64(0)
+	for i := range list {
+		e := &list[i]
+		if e.off > end && end < r.u64(offInoSize) && !fs.sb.has(incompatNoHoles) {
+			found("mapping-gap", image.Error, adviceCheck, "no item between the offsets %d and %d, which takes the feature no-holes", end, e.off)
+		}
+		if e.kind == extInline || e.disk != 0 {
+			bytes += e.len
+		}
+		if end = e.off + e.len; e.kind == extInline {
+			end = uint64(fs.ss)
+		}
+		if (e.appended || e.enc == 1 && e.context != "") && e.appended != fs.v5 {
+			found("layouts-mixed", image.Error, restoreAdvice, "the extent at offset %d has its context in the layout of another series", e.off)
+		}
+		if e.kind == extInline && (len(list) > 1 || e.compr == 0 && e.ram != uint64(len(e.raw)-extInlineData) || r.u64(offInoSize) > e.ram) {
+			found("inline-size", image.Error, adviceCheck, "%d bytes of inline data for %d, beside %d other extents", len(e.raw)-extInlineData, e.ram, len(list)-1)
+		}
+		if e.kind == extInline && e.enc == 1 && (e.compr != 0 || e.ram%16 != 0 || e.ram < r.u64(offInoSize) || e.ram-r.u64(offInoSize) >= 16) {
+			found("inline-size", image.Error, adviceCheck, "%d bytes of encrypted inline data, compression %d, for a file of %d", e.ram, e.compr, r.u64(offInoSize))
+		}
+	}
+	if got := r.u64(offInoBytes); got != bytes {
+		found("inode-bytes", image.Error, adviceCheck, "says %d bytes, its extents have %d", got, bytes)
+	}
+}
+
+// hasVerity reports whether a file has items of fs-verity.
+func (fs *FS) hasVerity(t *tree, obj uint64) (found bool, err error) {
+	for _, kind := range []uint8{keyVerityDesc, keyVerityTree} {
+		e := fs.eachOf(t, obj, kind, func(uint64, []byte) error {
+			found = true
+			return errStop
+		})
+		if e != nil && e != errStop {
+			return false, e
+		}
+	}
+	return found, nil
 }
 
 // checkExtent checks one extent of a file.
