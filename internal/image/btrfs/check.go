@@ -124,15 +124,25 @@ func (fs *FS) checkMapping(r rawInode, list []fileExtent, found finder) {
 		if (e.appended || e.enc == 1 && e.context != "") && e.appended != fs.v5 {
 			found("layouts-mixed", image.Error, restoreAdvice, "the extent at offset %d has its context in the layout of another series", e.off)
 		}
-		if e.kind == extInline && (len(list) > 1 || e.compr == 0 && e.ram != uint64(len(e.raw)-extInlineData) || r.u64(offInoSize) > e.ram) {
-			found("inline-size", image.Error, adviceCheck, "%d bytes of inline data for %d, beside %d other extents", len(e.raw)-extInlineData, e.ram, len(list)-1)
-		}
-		if e.kind == extInline && e.enc == 1 && (e.compr != 0 || e.ram%16 != 0 || e.ram < r.u64(offInoSize) || e.ram-r.u64(offInoSize) >= 16) {
-			found("inline-size", image.Error, adviceCheck, "%d bytes of encrypted inline data, compression %d, for a file of %d", e.ram, e.compr, r.u64(offInoSize))
+		if e.kind == extInline {
+			checkInline(r, e, len(list), found)
 		}
 	}
 	if got := r.u64(offInoBytes); got != bytes {
 		found("inode-bytes", image.Error, adviceCheck, "says %d bytes, its extents have %d", got, bytes)
+	}
+}
+
+// checkInline checks data inside of an item. Plain ones may have extents behind
+// them, encrypted ones are all that the file has.
+func checkInline(r rawInode, e *fileExtent, extents int, found finder) {
+	size, n := r.u64(offInoSize), uint64(len(e.raw)-extInlineData)
+	if e.compr == 0 && e.ram != n || extents == 1 && size > e.ram && e.enc == 0 {
+		found("inline-size", image.Error, adviceCheck, "%d bytes of inline data, the item says %d, the file has %d", n, e.ram, size)
+	}
+	if e.enc == 1 && (extents > 1 || e.compr != 0 || e.ram%16 != 0 || e.ram < size || e.ram-size >= 16) {
+		found("inline-size", image.Error, adviceCheck, "%d bytes of encrypted inline data, compression %d, beside %d other extents, for a file of %d",
+			e.ram, e.compr, extents-1, size)
 	}
 }
 

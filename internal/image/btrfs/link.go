@@ -66,7 +66,13 @@ func (fs *FS) Uninline(ino image.Ino) error {
 	if err := fs.addExtent(t, obj, 0, p, !r.flag(inoNoSum)); err != nil {
 		return err
 	}
-	return fs.editInode(t, obj, func(r rawInode) { r.set64(offInoBytes, r.u64(offInoBytes)-e.ram+uint64(fs.ss)) })
+	return fs.countInline(t, obj, e.ram, uint64(fs.ss))
+}
+
+// countInline changes what an inode counts for its first item. A file may have
+// allocated extents behind that.
+func (fs *FS) countInline(t *tree, obj, old, now uint64) error {
+	return fs.editInode(t, obj, func(r rawInode) { r.set64(offInoBytes, r.u64(offInoBytes)-old+now) })
 }
 
 // addExtent gives a file new data, whole sectors, at an offset that is a hole.
@@ -126,6 +132,10 @@ func (fs *FS) SetInline(ino image.Ino, data []byte) error {
 	if len(data) > fs.ss || len(data)+extInlineData > fs.maxItem() {
 		return fmt.Errorf("%w: %d bytes inside of the item of inode %d", image.ErrUnsupported, len(data), ino)
 	}
+	old, err := fs.inlineItem(t, obj)
+	if err != nil {
+		return err
+	}
 	enc := byte(0)
 	if r.flag(inoEncrypt) {
 		enc = 1
@@ -133,5 +143,5 @@ func (fs *FS) SetInline(ino image.Ino, data []byte) error {
 	if err := fs.replace(t, key{obj, keyExtentData, 0}, fs.inlineExtent(data, enc)); err != nil {
 		return err
 	}
-	return fs.editInode(t, obj, func(r rawInode) { r.set64(offInoBytes, uint64(len(data))) })
+	return fs.countInline(t, obj, old.ram, uint64(len(data)))
 }
