@@ -143,10 +143,11 @@ func (fs *FS) verify(b *block, e expect) error {
 // readBlock returns a verified block: the one of the transaction, a cached one,
 // or the first copy that is sound.
 func (fs *FS) readBlock(addr uint64, e expect) (*block, error) {
-	if b := fs.dirty[addr]; b != nil {
-		return b, nil
+	b := fs.dirty[addr]
+	if b == nil {
+		b = fs.cache.get(addr)
 	}
-	if b := fs.cache.get(addr); b != nil {
+	if b != nil {
 		if b.level() != e.level || b.generation() != e.gen {
 			return nil, fs.blockError(e, addr, "level %d and generation %d, want %d and %d", b.level(), b.generation(), e.level, e.gen)
 		}
@@ -155,7 +156,7 @@ func (fs *FS) readBlock(addr uint64, e expect) (*block, error) {
 	if addr%uint64(fs.ss) != 0 {
 		return nil, fs.blockError(e, addr, "address %d is not aligned", addr)
 	}
-	b := &block{addr: addr, raw: make([]byte, fs.ns)}
+	b = &block{addr: addr, raw: make([]byte, fs.ns)}
 	var failed error
 	for mirror := 0; ; mirror++ {
 		ok, err := fs.readMirror(b.raw, addr, mirror)

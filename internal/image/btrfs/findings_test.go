@@ -314,7 +314,7 @@ var inodeFindings = []finding{
 // images as they are.
 func TestFindings(t *testing.T) {
 	for _, name := range []string{basicImage, extentsImage, dupImage} {
-		fs, err := Open(golden(t, name), image.Options{})
+		fs, err := Open(overlaid(t, name), image.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

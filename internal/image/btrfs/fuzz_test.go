@@ -11,27 +11,6 @@ import (
 	"fsenc/internal/store/storetest"
 )
 
-// The hashes of names and references, as kernels wrote them.
-func TestHashes(t *testing.T) {
-	if got := nameHash([]byte("default")); got != 0x8dbfc2d2 {
-		t.Errorf("name: %#x", got)
-	}
-	if got := extrefHash(257, []byte("file")); got != 0x7cc6b6b2 {
-		t.Errorf("further name: %#x", got)
-	}
-	for _, tt := range []struct {
-		ref  ref
-		want uint64
-	}{
-		{ref{root: 5, obj: 257}, 0x0dfb591fa80d95ea},
-		{ref{root: 256, obj: 300, off: 131072}, 0x0dea30dee220ea65},
-	} {
-		if got := tt.ref.hash(); got != tt.want {
-			t.Errorf("%+v: %#x", tt.ref, got)
-		}
-	}
-}
-
 // readAll reads what a reader without keys can read, and fails the test only by
 // panicking: errors are what damage is for.
 func readAll(raw []byte) error {
@@ -73,7 +52,7 @@ func readAll(raw []byte) error {
 
 // Damage anywhere in the trees is told, never a panic; where a checksum covers
 // it, reading fails with ErrCorrupt or goes to the other copy.
-func TestDamage(t *testing.T) {
+func TestDamagedReading(t *testing.T) {
 	raw := imagetest.GoldenBytes(t, "oracle/btrfs-v6-basic")
 	if err := readAll(bytes.Clone(raw)); err != nil {
 		t.Fatal(err)

@@ -179,6 +179,11 @@ func fillExtents(t testing.TB, a string) {
 	unix.Sync()
 	clone(name("big"), name("reflink"))
 	overwrite(name("reflink"), 1<<20, random(8192))
+	must(os.WriteFile(name("popular"), random(20000), 0o600))
+	unix.Sync()
+	for i := range 60 { // more references than have room in an item
+		clone(name("popular"), name(fmt.Sprint("copy", i)))
+	}
 	punch(name("big"), 1<<19, 16384)
 	must(os.WriteFile(name("prealloc"), nil, 0o600))
 	fallocate(name("prealloc"), 0, 0, 1<<20)

@@ -66,9 +66,14 @@ func (fs *FS) WipeSlack(ino image.Ino) error {
 				return err
 			}
 		}
-		if k = leaf.key(leaf.items() - 1).next(); k.obj != obj {
+		next := leaf.key(leaf.items() - 1).next()
+		if next.obj != obj {
 			return nil
 		}
+		if next.compare(k) <= 0 {
+			return fs.blockError(expect{tree: t.id}, leaf.addr, "ends before %v", k)
+		}
+		k = next
 	}
 }
 

@@ -109,12 +109,12 @@ func (fs *FS) SetSums(p []byte, at image.Pblk) error {
 		return err
 	}
 	for _, r := range runs {
-		k, _, _, err := fs.last(t, key{objCsum, keyCsum, r.at})
+		k, _, skip, err := fs.sumsAt(t, r.at, r.n)
 		if err != nil {
 			return err
 		}
 		err = fs.modify(t, k, func(b []byte) {
-			b = b[int(r.at-k.off)/fs.ss*fs.sum.size:]
+			b = b[skip:]
 			for i := range r.n {
 				fs.sum.sumInto(b[int(i)*fs.sum.size:], p[r.at-logical+i*uint64(fs.ss):][:fs.ss])
 			}
@@ -124,6 +124,20 @@ func (fs *FS) SetSums(p []byte, at image.Pblk) error {
 		}
 	}
 	return nil
+}
+
+// sumsAt finds the item with the checksums of n sectors, and where in it they are.
+func (fs *FS) sumsAt(t *tree, at, n uint64) (k key, b []byte, skip int, err error) {
+	k, b, ok, err := fs.last(t, key{objCsum, keyCsum, at})
+	if err != nil {
+		return k, nil, 0, err
+	}
+	size := uint64(fs.sum.size)
+	from := (at - k.off) / uint64(fs.ss) * size
+	if !ok || k.obj != objCsum || k.kind != keyCsum || from > uint64(len(b)) || n*size > uint64(len(b))-from {
+		return k, nil, 0, &image.CorruptError{What: "checksum tree", Pblk: fs.pblk(at), Why: "its leaves are not in order"}
+	}
+	return k, b, int(from), nil
 }
 
 // sumInto stores the checksum of data.
@@ -191,11 +205,10 @@ func (fs *FS) dropSums(logical, n uint64) error {
 		if err != errStop {
 			return err
 		}
-		k, b, _, err := fs.last(t, key{objCsum, keyCsum, at})
+		k, b, skip, err := fs.sumsAt(t, at, uint64(sums/fs.sum.size))
 		if err != nil {
 			return err
 		}
-		skip := int(at-k.off) / fs.ss * fs.sum.size
 		left, right := append([]byte{}, b[:skip]...), append([]byte{}, b[skip+sums:]...)
 		if err := fs.remove(t, k); err != nil {
 			return err
