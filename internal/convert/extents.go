@@ -260,7 +260,10 @@ const maxExtentBlocks = 1 << 24
 func (s *scanner) addExtents(a image.Attr, by image.ByExtent, p *place, index uint8) error {
 	err := by.DiskExtents(a.Ino, func(e image.DiskExtent) error {
 		switch {
-		case e.Unwritten || s.known[e.Start] != nil:
+		case s.known[e.Start] != nil:
+			return nil
+		case e.Unwritten && e.Len > 0 && e.Len <= maxExtentBlocks:
+			s.idle[e.Start] = placedExtent{diskItem{at: e.Start, len: uint32(e.Len), ino: a.Ino}, p}
 			return nil
 		case s.plan.Op != Encrypt && e.Context == "":
 			if s.target != nil {

@@ -46,10 +46,8 @@ func PlanEncrypt(ctx context.Context, fs image.FS, tops []Top, pol policy.Policy
 	}
 	p := &Plan{Op: Encrypt, Tops: tops, Policies: []policy.Policy{pol}, Wipe: o.Wipe}
 	s := newScanner(ctx, fs, p, o)
-	for _, t := range tops {
-		if err := s.encryptTop(t); err != nil {
-			return nil, fmt.Errorf("plan encryption of %s: %w", t.Path, err)
-		}
+	if err := s.eachTop(tops, s.encryptTop); err != nil {
+		return nil, fmt.Errorf("plan encryption of %w", err)
 	}
 	return s.finish()
 }
@@ -58,10 +56,8 @@ func PlanEncrypt(ctx context.Context, fs image.FS, tops []Top, pol policy.Policy
 func PlanDecrypt(ctx context.Context, fs image.FS, tops []Top, o Options) (*Plan, error) {
 	p := &Plan{Op: Decrypt, Tops: tops}
 	s := newScanner(ctx, fs, p, o)
-	for _, t := range tops {
-		if err := s.encryptedTop(t); err != nil {
-			return nil, fmt.Errorf("plan decryption of %s: %w", t.Path, err)
-		}
+	if err := s.eachTop(tops, s.encryptedTop); err != nil {
+		return nil, fmt.Errorf("plan decryption of %w", err)
 	}
 	return s.finish()
 }
@@ -78,12 +74,32 @@ func PlanRekey(ctx context.Context, fs image.FS, tops []Top, to policy.Policy, o
 	p := &Plan{Op: Rekey, Tops: tops, Target: &to}
 	s := newScanner(ctx, fs, p, o)
 	s.target = &to
-	for _, t := range tops {
-		if err := s.encryptedTop(t); err != nil {
-			return nil, fmt.Errorf("plan rekeying of %s: %w", t.Path, err)
-		}
+	if err := s.eachTop(tops, s.encryptedTop); err != nil {
+		return nil, fmt.Errorf("plan rekeying of %w", err)
 	}
 	return s.finish()
+}
+
+// eachTop calls f for the tops, but for those in read-only subvolumes, which
+// are refused: somebody wants them as they are.
+func (s *scanner) eachTop(tops []Top, f func(Top) error) error {
+	sharing, ok := s.fs.(image.Sharing)
+	for _, t := range tops {
+		if ok {
+			fixed, err := sharing.ReadOnly(t.Ino)
+			if err != nil {
+				return fmt.Errorf("%s: %w", t.Path, err)
+			}
+			if fixed {
+				s.refuse(&place{name: t.Path}, t.Ino, "", "is in a read-only subvolume: make it writable first, with btrfs property set SUBVOLUME ro false")
+				continue
+			}
+		}
+		if err := f(t); err != nil {
+			return fmt.Errorf("%s: %w", t.Path, err)
+		}
+	}
+	return nil
 }
 
 // scanner walks the trees of a plan.
@@ -101,9 +117,10 @@ type scanner struct {
 	anyRoom bool // do not ask for free space
 	dirs    map[image.Ino]bool
 	linked  map[image.Ino]*linkCount
-	claimed claims                // contents, where there are no owners
-	owners  *owners               // nil if the filesystem does not tell
-	known   map[image.Pblk]*place // extents with contexts of their own, and a file that has each
+	claimed claims                      // contents, where there are no owners
+	owners  *owners                     // nil if the filesystem does not tell
+	known   map[image.Pblk]*place       // extents with contexts of their own, and a file that has each
+	idle    map[image.Pblk]placedExtent // the same where the file has nothing written in it
 
 	within image.Ino // the directory whose entries are being scanned
 
@@ -128,6 +145,7 @@ func newScanner(ctx context.Context, fs image.FS, p *Plan, o Options) *scanner {
 		linked:  make(map[image.Ino]*linkCount),
 		claimed: make(claims),
 		known:   make(map[image.Pblk]*place),
+		idle:    make(map[image.Pblk]placedExtent),
 	}
 	if o, ok := fs.(image.Owning); ok {
 		s.owners = &owners{o, make(claims), make(claims), make(claims)}
@@ -299,7 +317,7 @@ func (s *scanner) checkLinks() error {
 func (s *scanner) mapped(a image.Attr, p *place, policyIndex uint8) error {
 	f := s.placed(a, policyIndex)
 	s.plan.Totals.Files++
-	if by, ok := s.fs.(image.ByExtent); ok && !a.Inline {
+	if by, ok := s.fs.(image.ByExtent); ok { // also behind what lies in the inode
 		first := len(s.plan.extents)
 		if err := s.addExtents(a, by, p, policyIndex); err != nil {
 			return err

@@ -1,9 +1,11 @@
 package convert
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"fsenc/internal/image"
 	"fsenc/internal/image/probe"
@@ -28,14 +30,38 @@ type SharedExtent struct {
 	Files []image.Ino // of the trees
 }
 
-// maxReferers is how many files outside of the trees a plan names for an extent.
+// placedExtent is an extent with the place of a file that has it.
+type placedExtent struct {
+	diskItem
+	place *place
+}
+
+// maxReferers is how many files outside of the trees a plan names for a file.
 const maxReferers = 4
+
+// shareable lists the extents of the trees by where they start, also those that
+// have nothing written: they get contexts, too, which all who refer to an
+// extent have to have.
+func (s *scanner) shareable() []placedExtent {
+	var all []placedExtent
+	for _, x := range s.plan.extents {
+		all = append(all, placedExtent{x, s.known[x.at]})
+	}
+	for at, x := range s.idle {
+		if s.known[at] == nil {
+			all = append(all, x)
+		}
+	}
+	slices.SortFunc(all, func(a, b placedExtent) int { return cmp.Compare(a.at, b.at) })
+	return all
+}
 
 // checkShared finds the extents that others refer to. They are refused, or
 // listed to be unshared before the plan is made anew.
 func (s *scanner) checkShared() error {
 	sharing, ok := s.fs.(image.Sharing)
-	if !ok || len(s.plan.extents) == 0 {
+	all := s.shareable()
+	if !ok || len(all) == 0 {
 		return nil
 	}
 	inside := make(map[image.Ino]bool, len(s.files))
@@ -43,9 +69,9 @@ func (s *scanner) checkShared() error {
 		inside[f.ino] = true
 	}
 	outside := make(map[image.Pblk][]image.Ino)
-	want := func(start image.Pblk) bool { return s.known[start] != nil }
+	want := func(start image.Pblk) bool { return s.known[start] != nil || s.idle[start].place != nil }
 	err := sharing.Referers(want, func(start image.Pblk, by image.Ino) error {
-		if l := outside[start]; !inside[by] && len(l) < maxReferers && !slices.Contains(l, by) {
+		if l := outside[start]; !inside[by] && !slices.Contains(l, by) {
 			outside[start] = append(l, by)
 		}
 		return s.ctx.Err()
@@ -54,22 +80,57 @@ func (s *scanner) checkShared() error {
 		return err
 	}
 	if s.opt.Shared == RefuseShared {
-		s.refuseShared(outside)
-		return nil
+		return s.refuseShared(sharing, all, outside)
 	}
-	return s.listShared(sharing, outside, inside)
+	return s.listShared(sharing, all, outside, inside)
 }
 
-func (s *scanner) refuseShared(outside map[image.Pblk][]image.Ino) {
+// refuseShared names for each file of the trees who shares extents with it.
+func (s *scanner) refuseShared(sharing image.Sharing, all []placedExtent, outside map[image.Pblk][]image.Ino) error {
 	s.refused.Shared = true
-	for _, x := range s.plan.extents {
-		if l := outside[x.at]; l != nil {
-			s.refuse(s.known[x.at], x.ino, "", "shares the extent at block %d with inodes outside of the tree: %v", x.at, l)
-		}
+	type others struct {
+		extents int
+		by      []image.Ino
 	}
+	files := make(map[image.Ino]*others)
+	for _, x := range all {
+		if outside[x.at] == nil {
+			continue
+		}
+		o := files[x.ino]
+		if o == nil {
+			o = &others{}
+			files[x.ino] = o
+		}
+		o.extents++
+		o.by = append(o.by, outside[x.at]...)
+	}
+	for _, x := range all {
+		o := files[x.ino]
+		if o == nil {
+			continue
+		}
+		delete(files, x.ino)
+		slices.Sort(o.by)
+		o.by = slices.Compact(o.by)
+		var names []string
+		for _, ino := range o.by[:min(len(o.by), maxReferers)] {
+			where, err := sharing.Where(ino)
+			if err != nil {
+				return err
+			}
+			names = append(names, where)
+		}
+		more := ""
+		if n := len(o.by) - len(names); n > 0 {
+			more = fmt.Sprintf(" and %d more", n)
+		}
+		s.refuse(x.place, x.ino, "", "shares %d of its extents, the first at block %d, with files outside of the tree: %s%s", o.extents, x.at, strings.Join(names, ", "), more)
+	}
+	return nil
 }
 
-func (s *scanner) listShared(sharing image.Sharing, outside map[image.Pblk][]image.Ino, inside map[image.Ino]bool) error {
+func (s *scanner) listShared(sharing image.Sharing, all []placedExtent, outside map[image.Pblk][]image.Ino, inside map[image.Ino]bool) error {
 	files := make(map[image.Pblk][]image.Ino, len(outside))
 	want := func(start image.Pblk) bool { return outside[start] != nil }
 	err := sharing.Referers(want, func(start image.Pblk, by image.Ino) error {
@@ -81,7 +142,7 @@ func (s *scanner) listShared(sharing image.Sharing, outside map[image.Pblk][]ima
 	if err != nil {
 		return err
 	}
-	for _, x := range s.plan.extents {
+	for _, x := range all {
 		if l := files[x.at]; l != nil {
 			s.plan.Shared = append(s.plan.Shared, SharedExtent{x.at, uint64(x.len), l})
 			n := int64(x.len) * int64(s.sb.BlockSize)

@@ -47,6 +47,10 @@ type Sharing interface {
 	// family: they may have one nonce.
 	SameFile(a, b Ino) (bool, error)
 
+	// Where tells people which file an inode is: a path by its first name, from
+	// the root of all subvolumes on, as far as its names are plain.
+	Where(Ino) (string, error)
+
 	// ReadOnly reports whether the inode's subvolume is marked read-only.
 	ReadOnly(Ino) (bool, error)
 }

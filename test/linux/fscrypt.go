@@ -125,6 +125,7 @@ const (
 	FlagAppend    = 0x20
 	flagEncrypt   = 0x800
 	flagVerity    = 0x100000
+	FlagNoCOW     = 0x800000 // of btrfs
 	FlagCasefold  = 0x40000000
 )
 
