@@ -73,14 +73,20 @@ var zstdDecoder = sync.OnceValues(func() (*zstd.Decoder, error) {
 	return zstd.NewReader(nil, zstd.WithDecoderMaxWindow(1<<20), zstd.WithDecodeAllCapLimit(true))
 })
 
-// unpackZstd decodes one frame; what follows it is padding.
+// unpackZstd decodes one frame; what follows it is padding, which the decoder
+// takes for another one.
 func unpackZstd(out, stream []byte) error {
 	d, err := zstdDecoder()
 	if err != nil {
 		return err
 	}
 	got, err := d.DecodeAll(stream, out[:0])
-	if errors.Is(err, zstd.ErrMagicMismatch) && len(got) > 0 {
+	if errors.Is(err, io.ErrUnexpectedEOF) && len(got) < len(out) {
+		// The padding may be too short to tell it from a frame cut short.
+		got, err = d.DecodeAll(append(bytes.Clone(stream), 0, 0, 0, 0), out[:0])
+	}
+	clear(out[len(got):])
+	if len(got) == len(out) || errors.Is(err, zstd.ErrMagicMismatch) && len(got) > 0 {
 		return nil
 	}
 	return err

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
 
 	"fsenc/internal/image"
@@ -179,6 +180,27 @@ func TestUnpack(t *testing.T) {
 		}
 		if bad < 10 { // the frame is much shorter than a sector
 			t.Errorf("%s: of 400 damaged streams %d are refused", method, bad)
+		}
+	}
+}
+
+// The padding behind a frame may be of any length.
+func TestUnpackPadding(t *testing.T) {
+	e, err := zstd.NewWriter(nil, zstd.WithEncoderCRC(false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := lines(9000)
+	frame := e.EncodeAll(data, nil)
+	for _, size := range []int{9000, 12288} {
+		for padding := range 9 {
+			got, err := unpack("zstd", append(bytes.Clone(frame), make([]byte, padding)...), size, 4096)
+			if err != nil || !bytes.Equal(got[:9000], data) || len(got) != size || !allZero(got[9000:]) {
+				t.Errorf("%d bytes of padding, %d unpacked: %v", padding, size, err)
+			}
+		}
+		if _, err := unpack("zstd", frame[:len(frame)-1], size, 4096); err == nil {
+			t.Errorf("a frame cut short unpacks to %d bytes", size)
 		}
 	}
 }
