@@ -97,6 +97,22 @@ func (fs *FS) blockError(e expect, addr uint64, format string, a ...any) error {
 		Why: fmt.Sprintf(format, a...)}
 }
 
+// agree checks what refers to a block, which may be another one than before.
+func (fs *FS) agree(b *block, e expect) error {
+	bad := func(format string, a ...any) error { return fs.blockError(e, b.addr, format, a...) }
+	switch {
+	case b.level() != e.level:
+		return bad("level %d, want %d", b.level(), e.level)
+	case b.generation() != e.gen:
+		return bad("generation %d, want %d", b.generation(), e.gen)
+	case b.owner() != e.tree && !(isFileTree(b.owner()) && isFileTree(e.tree)) && e.tree != objRelocTree:
+		return bad("made by tree %d", int64(b.owner()))
+	case e.first != nil && b.items() > 0 && b.key(0) != *e.first:
+		return bad("begins with %v, want %v", b.key(0), *e.first)
+	}
+	return nil
+}
+
 // verify checks all that a block says of itself against what refers to it.
 func (fs *FS) verify(b *block, e expect) error {
 	bad := func(format string, a ...any) error { return fs.blockError(e, b.addr, format, a...) }
@@ -108,17 +124,11 @@ func (fs *FS) verify(b *block, e expect) error {
 		return bad("says that it is block %d", le.Uint64(b.raw[offHdrBytenr:])/uint64(fs.ss))
 	case !bytes.Equal(b.raw[offHdrFsid:][:16], fs.sb.treeUUID()):
 		return bad("belongs to the filesystem %x", b.raw[offHdrFsid:][:16])
-	case b.level() != e.level:
-		return bad("level %d, want %d", b.level(), e.level)
-	case b.generation() != e.gen:
-		return bad("generation %d, want %d", b.generation(), e.gen)
-	case b.owner() != e.tree && !(isFileTree(b.owner()) && isFileTree(e.tree)) && e.tree != objRelocTree:
-		return bad("made by tree %d", int64(b.owner()))
 	case b.level() > 0 && (n == 0 || n > (fs.ns-headerSize)/ptrSize), b.level() == 0 && n > (fs.ns-headerSize)/itemSize:
 		return bad("%d items", n)
 	}
-	if e.first != nil && n > 0 && b.key(0) != *e.first {
-		return bad("begins with %v, want %v", b.key(0), *e.first)
+	if err := fs.agree(b, e); err != nil {
+		return err
 	}
 	for i := 1; i < n; i++ {
 		if b.key(i-1).compare(b.key(i)) >= 0 {
@@ -143,20 +153,16 @@ func (fs *FS) verify(b *block, e expect) error {
 // readBlock returns a verified block: the one of the transaction, a cached one,
 // or the first copy that is sound.
 func (fs *FS) readBlock(addr uint64, e expect) (*block, error) {
-	b := fs.dirty[addr]
-	if b == nil {
-		b = fs.cache.get(addr)
+	if b := fs.dirty[addr]; b != nil {
+		return b, fs.agree(b, expect{tree: e.tree, level: e.level, gen: e.gen}) // its first key may be on the way up
 	}
-	if b != nil {
-		if b.level() != e.level || b.generation() != e.gen {
-			return nil, fs.blockError(e, addr, "level %d and generation %d, want %d and %d", b.level(), b.generation(), e.level, e.gen)
-		}
-		return b, nil
+	if b := fs.cache.get(addr); b != nil {
+		return b, fs.agree(b, e)
 	}
 	if addr%uint64(fs.ss) != 0 {
 		return nil, fs.blockError(e, addr, "address %d is not aligned", addr)
 	}
-	b = &block{addr: addr, raw: make([]byte, fs.ns)}
+	b := &block{addr: addr, raw: make([]byte, fs.ns)}
 	var failed error
 	for mirror := 0; ; mirror++ {
 		ok, err := fs.readMirror(b.raw, addr, mirror)
