@@ -100,12 +100,23 @@ func KeepsInline(s image.Super, p policy.Policy) bool {
 	return s.Kind != "f2fs" || p.Flags&(policy.FlagIVInoLblk64|policy.FlagIVInoLblk32) != 0
 }
 
+// InlineLimit is how many bytes of ciphertext may be inside of an inode by the
+// rules of the format, whatever room there is. This project's formats have one
+// data unit there; f2fs's has as many as it takes.
+func InlineLimit(s image.Super, p policy.Policy) int {
+	if s.Kind == "f2fs" {
+		return s.BlockSize
+	}
+	return p.DataUnitSize(s.BlockSize)
+}
+
 // inlineWarnings are what setting EncryptedInlineData means, by filesystem.
 var inlineWarnings = map[string][]string{
-	"ext4":  {"encrypted_inline_data is this project's own format: every kernel and e2fsprogs refuse the filesystem while it is set"},
-	"btrfs": {"encrypted_inline_data is this project's own format: every kernel and btrfs-progs refuse the filesystem while it is set"},
-	"f2fs": {"encrypted_inline_data is a proposal (series v3 of June 2026) that no released kernel has",
-		"kernels that do not know it mount the filesystem all the same, and fail to read just these files"},
+	"ext4":  {"encrypted_inline_data is this project's own format 1, an experiment: every kernel and e2fsprogs refuse the filesystem while it is set"},
+	"btrfs": {"encrypted_inline_data is this project's own format 1, an experiment: every kernel and btrfs-progs refuse the filesystem while it is set"},
+	"f2fs": {"encrypted_inline_data is a proposal (series v3 of June 2026), an experiment that no released kernel has",
+		"kernels that do not know it mount the filesystem all the same, and fail to read just these files",
+		"contents stay inside of inodes with --iv-ino-lblk-64 or --iv-ino-lblk-32 only: what other policies leave there is read by mounts without inlinecrypt alone"},
 }
 
 // Warnings says what will no longer take the image once the features are set.

@@ -94,9 +94,6 @@ func audit(t testing.TB, fs *FS) int {
 		mapped += auditInode(t, fs, a, mark, xattrs)
 		return nil
 	}))
-	if fs.sb.hasIncompat(incompatMMP) {
-		mark("mmp", image.Pblk(fs.sb.mmpBlock()), 1)
-	}
 	auditBitmaps(t, fs, owner)
 	return mapped
 }

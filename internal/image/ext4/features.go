@@ -39,6 +39,10 @@ func (fs *FS) SetFeatures(set, clear []string) error {
 		}
 		words[f.off] &^= f.bit
 	}
+	const needs = incompatEncrypt | incompatInlineData
+	if words[offIncompat]&incompatEncInline != 0 && words[offIncompat]&needs != needs {
+		return fmt.Errorf("%w: encrypted_inline_data without encrypt and inline_data", image.ErrUnsupported)
+	}
 	if words[offCompat] == fs.sb.u32(offCompat) && words[offIncompat] == fs.sb.u32(offIncompat) {
 		return nil
 	}
