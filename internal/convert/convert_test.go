@@ -17,6 +17,7 @@ import (
 	"fsenc/internal/convert"
 	"fsenc/internal/crypt"
 	"fsenc/internal/crypt/policy"
+	"fsenc/internal/feature"
 	"fsenc/internal/image"
 	"fsenc/internal/image/probe"
 	"fsenc/internal/store"
@@ -29,14 +30,16 @@ type layout struct {
 	name string
 	size string
 	args []string
+	set  []string // features beside those of mke2fs
 }
 
 var layouts = []layout{
-	{"1k", "2M", []string{"-b", "1024", "-O", "encrypt,^has_journal"}},
-	{"4k-journal", "12M", []string{"-b", "4096", "-O", "encrypt"}},
-	{"inline", "2M", []string{"-b", "1024", "-O", "encrypt,inline_data,^has_journal"}},
-	{"block map", "2M", []string{"-b", "1024", "-I", "128", "-O", "encrypt,^has_journal,^extent,^64bit,^metadata_csum"}},
-	{"bigalloc", "8M", []string{"-b", "1024", "-C", "4096", "-O", "encrypt,bigalloc,^has_journal"}},
+	{"1k", "2M", []string{"-b", "1024", "-O", "encrypt,^has_journal"}, nil},
+	{"4k-journal", "12M", []string{"-b", "4096", "-O", "encrypt"}, nil},
+	{"inline", "2M", []string{"-b", "1024", "-O", "encrypt,inline_data,^has_journal"}, nil},
+	{"block map", "2M", []string{"-b", "1024", "-I", "128", "-O", "encrypt,^has_journal,^extent,^64bit,^metadata_csum"}, nil},
+	{"bigalloc", "8M", []string{"-b", "1024", "-C", "4096", "-O", "encrypt,bigalloc,^has_journal"}, nil},
+	{"encrypted inline", "2M", []string{"-b", "1024", "-I", "512", "-O", "encrypt,inline_data,^has_journal"}, []string{feature.EncryptedInlineData}},
 }
 
 // fill makes the tree that is converted, and one beside it.
@@ -95,7 +98,24 @@ func (l layout) makeOf(t testing.TB, fill func(dir string)) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if len(l.set) > 0 {
+		return setFeatures(t, b, l.set, nil)
+	}
 	return b
+}
+
+// setFeatures changes the features of an image in a copy.
+func setFeatures(t testing.TB, img []byte, set, clear []string) []byte {
+	t.Helper()
+	home := storetest.NewMem(bytes.Clone(img))
+	fs, err := probe.Open(home, probe.Options{Write: true})
+	if err == nil {
+		err = errors.Join(fs.SetFeatures(set, clear), fs.Flush())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return home.Bytes()
 }
 
 func testKey(t testing.TB) (*crypt.Keyring, policy.Policy) {
@@ -156,8 +176,14 @@ func snapshot(t testing.TB, s store.Store, keys *crypt.Keyring) map[string]strin
 	return out
 }
 
+// e2fsck judges an image. It knows nothing of encrypted inline data: without the
+// feature bit they are inline data to it.
 func e2fsck(t testing.TB, img []byte) {
 	t.Helper()
+	const incompat, bit = 1024 + 0x60 + 3, 0x40
+	if img[incompat]&bit != 0 {
+		img = setFeatures(t, img, nil, []string{feature.EncryptedInlineData})
+	}
 	p := filepath.Join(t.TempDir(), "img")
 	if err := os.WriteFile(p, img, 0o600); err != nil {
 		t.Fatal(err)
