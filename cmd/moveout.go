@@ -43,7 +43,7 @@ func (x *access) inlineFiles() ([]image.Ino, error) {
 			return nil, err
 		}
 		if _, err := x.ring.For(p); err != nil {
-			return nil, &hinted{fmt.Errorf("%s has to move into blocks: %w", plural(uint64(len(l.Inodes)), "file"), err),
+			return nil, &hinted{fmt.Errorf("contents of %s have to move into blocks: %w", plural(uint64(len(l.Inodes)), "file"), err),
 				"give the keys with --key-file, or unlock them with --protector"}
 		}
 	}

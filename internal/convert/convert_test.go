@@ -89,6 +89,12 @@ func (l layout) makeOf(t testing.TB, fill func(dir string)) []byte {
 	t.Helper()
 	src := t.TempDir()
 	fill(src)
+	return l.makeIn(t, src)
+}
+
+// makeIn is make with a tree that is there.
+func (l layout) makeIn(t testing.TB, src string) []byte {
+	t.Helper()
 	img := filepath.Join(t.TempDir(), "img")
 	args := append([]string{"-q", "-F", "-t", "ext4", "-E", "hash_seed=aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee", "-d", src}, l.args...)
 	if out, err := exec.Command("/usr/sbin/mke2fs", append(args, img, l.size)...).CombinedOutput(); err != nil {

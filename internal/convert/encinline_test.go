@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -167,6 +168,29 @@ func checkInline(t testing.TB, home store.Store, keys *crypt.Keyring, before []i
 		cipher.Close()
 	}
 	return sealed
+}
+
+// The example of docs/formats.md, and one of zeros; OpenSSL has computed both
+// from the file's key.
+func TestInlineVector(t *testing.T) {
+	keys, pol := testKey(t) // bytes 0 to 63
+	c := policy.Context{Policy: pol}
+	for i := range c.Nonce {
+		c.Nonce[i] = byte(i)
+	}
+	cipher, err := keys.Keys()[0].Inline(c, 13, crypt.Volume{BlockSize: 4096})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cipher.Close()
+	for plain, want := range map[string]string{
+		strings.Repeat("\x00", 17):            "95e92dafc4497a2bde98d2a2e698ebfced469d0924ca35665f7a35ccc957454f",
+		"Dear diary, nobody can read this.\n": "ae17bea6e2b3a9a82f9777a4f314516eaf71933901b1893e5db896d3e10fb3a03edeb1b0be963a077830ccbb689ebbd9",
+	} {
+		if got := fmt.Sprintf("%x", cipher.EncryptInline(nil, []byte(plain))); got != want {
+			t.Errorf("%q: %s, want %s", plain, got, want)
+		}
+	}
 }
 
 // A file that is a hole, of which the inode has fewer bytes than its size, is
@@ -441,4 +465,56 @@ func TestMoveOutNoSpace(t *testing.T) {
 	if !bytes.Equal(home.Bytes(), encrypted) {
 		t.Error("the image was written to")
 	}
+}
+
+// usedBlocks are all blocks in use, of which the table of inodes is part.
+func usedBlocks(t testing.TB, home store.Store) int64 {
+	t.Helper()
+	fs, err := probe.Open(home, probe.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sb := fs.Super()
+	return (sb.SizeBytes - sb.FreeBytes) / int64(sb.BlockSize)
+}
+
+// Ten thousand files of 1 KiB take at most 0.55 of the blocks that they take
+// without encrypted inline data, in inodes of the same size or of the usual one,
+// each table of inodes being as large as it has to be.
+func TestInlineSpace(t *testing.T) {
+	const n, bar = 10_000, 0.55
+	src := t.TempDir()
+	for i := range n {
+		put(t, src, fmt.Sprintf("secret/%d/file %d", i/1000, i), 1024)
+	}
+	made := func(inodeSize int, set ...string) *storetest.Mem {
+		l := layout{"", "96M", []string{"-b", "4096", "-N", "10100", "-I", fmt.Sprint(inodeSize), "-O", "encrypt,inline_data,^has_journal,^resize_inode"}, set}
+		return storetest.NewMem(l.makeIn(t, src))
+	}
+	with, same, usual := made(2048, feature.EncryptedInlineData), made(2048), made(256)
+	keys, pol := testKey(t)
+	before := snapshot(t, with, nil)
+	for _, home := range []store.Store{with, same, usual} {
+		if err := (job{op: convert.Encrypt, keys: keys, pol: pol}).run(t.Context(), home, newLog()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	blocks := usedBlocks(t, with)
+	for what, other := range map[string]int64{"inodes of 2048 bytes": usedBlocks(t, same), "inodes of 256 bytes": usedBlocks(t, usual)} {
+		ratio := float64(blocks) / float64(other)
+		if t.Logf("%d blocks, without the feature and with %s %d: %.2f", blocks, what, other, ratio); ratio > bar {
+			t.Errorf("%.2f, want %.2f or less", ratio, bar)
+		}
+	}
+	// So many move out in several steps.
+	if err := moveOut(t.Context(), with, keys, newLog); err != nil {
+		t.Fatal(err)
+	}
+	if files, _ := inlineFiles(t, with); len(files) > 0 {
+		t.Errorf("%d files are in their inodes", len(files))
+	}
+	if d := cmp.Diff(before, snapshot(t, with, keys)); d != "" {
+		t.Errorf("tree differs (-before +after):\n%s", d)
+	}
+	e2fsck(t, with.Bytes())
 }
