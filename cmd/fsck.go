@@ -198,7 +198,7 @@ type jsonFsck struct {
 	Inodes    uint64 `json:"inodes"`
 	Encrypted uint64 `json:"encrypted_inodes"`
 	Opened    uint64 `json:"opened_inodes"`
-	Inline    uint64 `json:"inline_files"`
+	Inline    uint64 `json:"inline_files,omitempty"`
 	Format    string `json:"inline_contents,omitempty"`
 	Errors    int    `json:"errors"`
 	Warnings  int    `json:"warnings"`
