@@ -114,9 +114,8 @@ func InlineLimit(s image.Super, p policy.Policy) int {
 var inlineWarnings = map[string][]string{
 	"ext4":  {"encrypted_inline_data is this project's own format 1, an experiment: every kernel and e2fsprogs refuse the filesystem while it is set"},
 	"btrfs": {"encrypted_inline_data is this project's own format 1, an experiment: every kernel and btrfs-progs refuse the filesystem while it is set"},
-	"f2fs": {"encrypted_inline_data is a proposal (series v3 of June 2026), an experiment that no released kernel has",
-		"kernels that do not know it mount the filesystem all the same, and fail to read just these files",
-		"contents stay inside of inodes with --iv-ino-lblk-64 or --iv-ino-lblk-32 only: what other policies leave there is read by mounts without inlinecrypt alone"},
+	"f2fs": {"encrypted_inline_data is a proposal (series v3 of June 2026) that no released kernel has",
+		"kernels that do not know it mount the filesystem all the same, fail to read just these files, and note that fsck.f2fs is due"},
 }
 
 // Warnings says what will no longer take the image once the features are set.
@@ -140,6 +139,9 @@ func Warnings(s image.Super, names []string) []string {
 	}
 	if slices.Contains(names, EncryptedInlineData) && s.Inline == "" {
 		w = append(w, inlineWarnings[s.Kind]...)
+		if s.Kind == "f2fs" {
+			w = append(w, "contents stay inside of inodes with --iv-ino-lblk-64 or --iv-ino-lblk-32 only: mounts with inlinecrypt do not read what other policies leave there")
+		}
 	}
 	if slices.Contains(names, StableInodes) && !s.StableInodes {
 		w = append(w, "with stable_inodes, tune2fs refuses a new UUID and resize2fs refuses to shrink")

@@ -94,6 +94,9 @@ func audit(t testing.TB, fs *FS) int {
 		mapped += auditInode(t, fs, a, mark, xattrs)
 		return nil
 	}))
+	if mmp := image.Pblk(fs.sb.mmpBlock()); fs.sb.hasIncompat(incompatMMP) && !fs.inSystem(mmp, 1) {
+		t.Errorf("the block %d of multiple mount protection is not the filesystem's own", mmp)
+	}
 	auditBitmaps(t, fs, owner)
 	return mapped
 }
