@@ -29,17 +29,16 @@ import (
 type layout struct {
 	name string
 	size string
-	args []string
-	set  []string // features beside those of mke2fs
+	args []string // "+FEATURE" sets one that mke2fs does not know
 }
 
 var layouts = []layout{
-	{"1k", "2M", []string{"-b", "1024", "-O", "encrypt,^has_journal"}, nil},
-	{"4k-journal", "12M", []string{"-b", "4096", "-O", "encrypt"}, nil},
-	{"inline", "2M", []string{"-b", "1024", "-O", "encrypt,inline_data,^has_journal"}, nil},
-	{"block map", "2M", []string{"-b", "1024", "-I", "128", "-O", "encrypt,^has_journal,^extent,^64bit,^metadata_csum"}, nil},
-	{"bigalloc", "8M", []string{"-b", "1024", "-C", "4096", "-O", "encrypt,bigalloc,^has_journal"}, nil},
-	{"encrypted inline", "2M", []string{"-b", "1024", "-I", "512", "-O", "encrypt,inline_data,^has_journal"}, []string{feature.EncryptedInlineData}},
+	{"1k", "2M", []string{"-b", "1024", "-O", "encrypt,^has_journal"}},
+	{"4k-journal", "12M", []string{"-b", "4096", "-O", "encrypt"}},
+	{"inline", "2M", []string{"-b", "1024", "-O", "encrypt,inline_data,^has_journal"}},
+	{"block map", "2M", []string{"-b", "1024", "-I", "128", "-O", "encrypt,^has_journal,^extent,^64bit,^metadata_csum"}},
+	{"bigalloc", "8M", []string{"-b", "1024", "-C", "4096", "-O", "encrypt,bigalloc,^has_journal"}},
+	{"encrypted inline", "2M", []string{"-b", "1024", "-I", "512", "-O", "encrypt,inline_data,^has_journal", "+encrypted_inline_data"}},
 }
 
 // fill makes the tree that is converted, and one beside it.
@@ -96,7 +95,15 @@ func (l layout) makeOf(t testing.TB, fill func(dir string)) []byte {
 func (l layout) makeIn(t testing.TB, src string) []byte {
 	t.Helper()
 	img := filepath.Join(t.TempDir(), "img")
-	args := append([]string{"-q", "-F", "-t", "ext4", "-E", "hash_seed=aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee", "-d", src}, l.args...)
+	args := []string{"-q", "-F", "-t", "ext4", "-E", "hash_seed=aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee", "-d", src}
+	var set []string
+	for _, a := range l.args {
+		if f, ok := strings.CutPrefix(a, "+"); ok {
+			set = append(set, f)
+		} else {
+			args = append(args, a)
+		}
+	}
 	if out, err := exec.Command("/usr/sbin/mke2fs", append(args, img, l.size)...).CombinedOutput(); err != nil {
 		t.Fatalf("mke2fs: %v: %s", err, out)
 	}
@@ -104,8 +111,8 @@ func (l layout) makeIn(t testing.TB, src string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(l.set) > 0 {
-		return setFeatures(t, b, l.set, nil)
+	if len(set) > 0 {
+		return setFeatures(t, b, set, nil)
 	}
 	return b
 }

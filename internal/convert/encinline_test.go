@@ -27,8 +27,8 @@ import (
 
 // inlineLayout has inodes of a size, encrypted inline data and stable inodes.
 func inlineLayout(inodeSize int) layout {
-	return layout{"", "4M", []string{"-b", "1024", "-N", "512", "-I", fmt.Sprint(inodeSize), "-O", "encrypt,inline_data,stable_inodes,^has_journal"},
-		[]string{feature.EncryptedInlineData}}
+	return layout{"", "4M", []string{"-b", "1024", "-N", "512", "-I", fmt.Sprint(inodeSize), "-O", "encrypt,inline_data,stable_inodes,^has_journal",
+		"+encrypted_inline_data"}}
 }
 
 // inlineFiles are the regular files whose contents are in the inode: their
@@ -487,11 +487,11 @@ func TestInlineSpace(t *testing.T) {
 	for i := range n {
 		put(t, src, fmt.Sprintf("secret/%d/file %d", i/1000, i), 1024)
 	}
-	made := func(inodeSize int, set ...string) *storetest.Mem {
-		l := layout{"", "96M", []string{"-b", "4096", "-N", "10100", "-I", fmt.Sprint(inodeSize), "-O", "encrypt,inline_data,^has_journal,^resize_inode"}, set}
-		return storetest.NewMem(l.makeIn(t, src))
+	made := func(inodeSize int, more ...string) *storetest.Mem {
+		args := []string{"-b", "4096", "-N", "10100", "-I", fmt.Sprint(inodeSize), "-O", "encrypt,inline_data,^has_journal,^resize_inode"}
+		return storetest.NewMem(layout{"", "96M", append(args, more...)}.makeIn(t, src))
 	}
-	with, same, usual := made(2048, feature.EncryptedInlineData), made(2048), made(256)
+	with, same, usual := made(2048, "+encrypted_inline_data"), made(2048), made(256)
 	keys, pol := testKey(t)
 	before := snapshot(t, with, nil)
 	for _, home := range []store.Store{with, same, usual} {
