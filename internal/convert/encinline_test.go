@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -517,4 +518,97 @@ func TestInlineSpace(t *testing.T) {
 		t.Errorf("tree differs (-before +after):\n%s", d)
 	}
 	e2fsck(t, with.Bytes())
+}
+
+// On f2fs and btrfs too files stay inside of their inodes, if f2fs's mounts all
+// read them, are found in order there, and move out.
+func TestInlineOnOthers(t *testing.T) {
+	keys, pol := testKey(t)
+	lblk64 := policies(pol, keys.Keys()[0])["lblk64"]
+	src := t.TempDir()
+	for _, n := range []int{0, 1, 15, 16, 17, 1000, 3000, 3440, 3441, 3900, 4095, 4096} {
+		put(t, src, fmt.Sprintf("secret/file %d", n), n)
+	}
+	for _, tt := range []struct {
+		name   string
+		make   [][]string
+		size   int64
+		pol    policy.Policy
+		inline uint64
+		out    uint64
+	}{
+		{"f2fs", [][]string{{"mkfs.f2fs", "-q", "-O", "extra_attr,encrypt", "IMG"}, {"sload.f2fs", "-f", src, "IMG"}}, 64 << 20, lblk64, 7, 0},
+		{"f2fs, a key per file", [][]string{{"mkfs.f2fs", "-q", "-O", "extra_attr,encrypt", "IMG"}, {"sload.f2fs", "-f", src, "IMG"}}, 64 << 20, pol, 0, 7},
+		{"btrfs", [][]string{{"mkfs.btrfs", "-q", "--rootdir", src, "IMG"}}, 128 << 20, pol, 9, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			home := storetest.NewMem(setFeatures(t, foreign(t, tt.size, tt.make), []string{feature.Encrypt, feature.EncryptedInlineData}, nil))
+			before := snapshot(t, home, nil)
+			_, contents := inlineFiles(t, home)
+			p, err := planTo(t, home, tt.pol)
+			if err != nil || p.Totals.Inline != tt.inline || p.Totals.MovedOut != tt.out {
+				t.Fatalf("planned %+v, %v", p.Totals, err)
+			}
+			if err := (job{op: convert.Encrypt, keys: keys, pol: tt.pol, wipe: true}).run(t.Context(), home, newLog()); err != nil {
+				t.Fatal(err)
+			}
+			for _, b := range contents {
+				if len(b) >= 16 && bytes.Contains(home.Bytes(), b[:16]) {
+					t.Errorf("plaintext of a file of %d bytes is left", len(b))
+				}
+			}
+			same := func(what string) {
+				t.Helper()
+				if d := cmp.Diff(before, snapshot(t, home, keys)); d != "" {
+					t.Fatalf("%s: tree differs (-before +after):\n%s", what, d)
+				}
+			}
+			same("encrypted")
+			if res := ownFsck(t, home, keys); res.Inline != tt.inline {
+				t.Errorf("fsck counts %d files", res.Inline)
+			}
+			encrypted := bytes.Clone(home.Bytes())
+			if err := (job{op: convert.Decrypt, keys: keys}).run(t.Context(), home, newLog()); err != nil {
+				t.Fatal(err)
+			}
+			same("decrypted")
+			home = storetest.NewMem(encrypted)
+			if err := moveOut(t.Context(), home, keys, newLog); err != nil {
+				t.Fatal(err)
+			}
+			same("moved out")
+			ownFsck(t, home, keys)
+		})
+	}
+}
+
+// foreign makes an image with commands, in which IMG is its path.
+func foreign(t testing.TB, size int64, commands [][]string) []byte {
+	t.Helper()
+	img := filepath.Join(t.TempDir(), "img")
+	if err := errors.Join(os.WriteFile(img, nil, 0o600), os.Truncate(img, size)); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range commands {
+		c[len(c)-1] = img
+		if out, err := exec.Command("/usr/sbin/"+c[0], c[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", c[0], err, out)
+		}
+	}
+	b, err := os.ReadFile(img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// planTo plans the encryption of /secret.
+func planTo(t testing.TB, home store.Store, pol policy.Policy) (*convert.Plan, error) {
+	t.Helper()
+	fs, err := probe.Open(home, probe.Options{Write: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, _ := testKey(t)
+	return convert.PlanEncrypt(t.Context(), fs, []convert.Top{lookup(t, home, nil, "/secret")}, pol, convert.Options{Keys: keys})
 }
