@@ -36,8 +36,8 @@ func inlineRows() []inlineRow {
 	}
 }
 
-// setFeature sets or clears the feature of encrypted inline data.
-func setFeature(t testing.TB, home *storetest.Mem, set bool) {
+// setInlineFeature sets or clears the feature of encrypted inline data.
+func setInlineFeature(t testing.TB, home *storetest.Mem, set bool) {
 	t.Helper()
 	fs, err := probe.Open(home, probe.Options{Write: true})
 	if err != nil {
@@ -54,8 +54,8 @@ func setFeature(t testing.TB, home *storetest.Mem, set bool) {
 	}
 }
 
-// inlineFiles counts the encrypted and the plain files that are inline.
-func inlineFiles(t testing.TB, home *storetest.Mem) (encrypted, plain int) {
+// countInline counts the encrypted and the plain files that are inline.
+func countInline(t testing.TB, home *storetest.Mem) (encrypted, plain int) {
 	t.Helper()
 	fs, err := probe.Open(home, probe.Options{})
 	if err != nil {
@@ -86,8 +86,8 @@ func TestEncryptedInlineData(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, small batches %v", row.name, small), func(t *testing.T) {
 				home := storetest.NewMem(row.make(t))
 				before := snapshot(t, home, nil)
-				_, was := inlineFiles(t, home)
-				setFeature(t, home, true)
+				_, was := countInline(t, home)
+				setInlineFeature(t, home, true)
 				for _, op := range []convert.Op{convert.Encrypt, convert.Rekey, convert.Decrypt} {
 					j := job{op: op, keys: keys, pol: pol, wipe: op == convert.Encrypt, small: small}
 					if err := j.run(t.Context(), home, newLog()); err != nil {
@@ -96,7 +96,7 @@ func TestEncryptedInlineData(t *testing.T) {
 					if d := cmp.Diff(before, snapshot(t, home, keys)); d != "" {
 						t.Fatalf("after %v the tree differs (-before +after):\n%s", op, d)
 					}
-					encrypted, plain := inlineFiles(t, home)
+					encrypted, plain := countInline(t, home)
 					switch {
 					case op == convert.Decrypt && (encrypted != 0 || plain < was/2):
 						t.Errorf("after %v %d files are inline and encrypted, %d plain ones of %d", op, encrypted, plain, was)
@@ -107,13 +107,13 @@ func TestEncryptedInlineData(t *testing.T) {
 						noPlaintext(t, home.Bytes())
 					}
 				}
-				setFeature(t, home, false)
+				setInlineFeature(t, home, false)
 				row.check(t, home.Bytes())
 
 				if err := (job{op: convert.Encrypt, keys: keys, pol: pol, wipe: true, small: small}).run(t.Context(), home, newLog()); err != nil {
 					t.Fatal(err)
 				}
-				if encrypted, _ := inlineFiles(t, home); encrypted != 0 {
+				if encrypted, _ := countInline(t, home); encrypted != 0 {
 					t.Errorf("without the feature %d encrypted files are inline", encrypted)
 				}
 				row.check(t, home.Bytes())
@@ -130,7 +130,7 @@ func TestPowerLossInline(t *testing.T) {
 	for _, row := range inlineRows() {
 		t.Run(row.name, func(t *testing.T) {
 			home := storetest.NewMem(row.make(t))
-			setFeature(t, home, true)
+			setInlineFeature(t, home, true)
 			plain := bytes.Clone(home.Bytes())
 			r := recovery{keys: keys, want: snapshot(t, home, nil), judged: make(map[[32]byte]bool),
 				check: func(testing.TB, []byte) {}, stride: 29}

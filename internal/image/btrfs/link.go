@@ -123,8 +123,12 @@ func (fs *FS) FitsInline(ino image.Ino, size, _ int) (bool, error) {
 }
 
 // SetInline implements image.InlineEncrypter. Of an encrypted inode the item is
-// marked encrypted, too.
+// marked encrypted, too. An item holds one byte at least, and takes no room from
+// the context.
 func (fs *FS) SetInline(ino image.Ino, data []byte) error {
+	if len(data) == 0 {
+		return nil
+	}
 	t, obj, r, err := fs.look(ino)
 	if err != nil {
 		return err
