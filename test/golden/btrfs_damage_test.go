@@ -135,6 +135,34 @@ var wounds = []struct {
 	{"a name that is longer than its item", func(w *wound) { w.item(topTree, 84, func(d []byte) { le.PutUint16(d[27:], 1<<15) }) }},
 }
 
+// itemOf edits the last item of a type that an object has in one leaf.
+func (w *wound) itemOf(tree, obj uint64, kind byte, f func(data []byte)) {
+	w.Helper()
+	w.slot(tree, obj, kind, func(p, e []byte) { f(p[header+le.Uint32(e[17:]):][:le.Uint32(e[21:])]) })
+}
+
+// itemKey edits the key of that item.
+func (w *wound) itemKey(tree, obj uint64, kind byte, f func(key []byte)) {
+	w.Helper()
+	w.slot(tree, obj, kind, func(_, e []byte) { f(e[:17]) })
+}
+
+func (w *wound) slot(tree, obj uint64, kind byte, f func(p, e []byte)) {
+	w.Helper()
+	for _, b := range w.blocks {
+		if b.Tree != tree || b.Level > 0 {
+			continue
+		}
+		for i := int(le.Uint32(b.Copies[0][96:])) - 1; i >= 0; i-- {
+			if e := b.Copies[0][header+itemLen*i:]; le.Uint64(e) == obj && e[8] == kind {
+				b.Edit(w.b, func(p []byte) { f(p, p[header+itemLen*i:]) })
+				return
+			}
+		}
+	}
+	w.Fatalf("tree %d, object %d: no item of type %d", tree, obj, kind)
+}
+
 // rootItem edits the item of a tree in the tree of roots.
 func (w *wound) rootItem(tree uint64, f func(d []byte)) {
 	w.Helper()

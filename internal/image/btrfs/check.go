@@ -91,7 +91,7 @@ func (fs *FS) checkFile(t *tree, obj uint64, r rawInode, found finder) {
 			continue
 		}
 		if c, ok := byDisk[e.disk]; ok && c != e.context {
-			found("extent-contexts-differ", image.Error, "find out with the key which one decrypts", "two contexts for the extent at block %d", fs.pblk(e.disk))
+			found("extent-contexts-differ", image.Error, adviceWhichContext, "two contexts for the extent at block %d", fs.pblk(e.disk))
 		}
 		byDisk[e.disk] = e.context
 	}
@@ -183,4 +183,7 @@ func (fs *FS) checkExtent(e *fileExtent, encrypted bool, inode []byte, found fin
 	}
 }
 
-const restoreAdvice = "restore the file from a backup"
+const (
+	restoreAdvice      = "restore the file from a backup"
+	adviceWhichContext = "fsenc fsck --repair --key-file finds out which one decrypts, if the end of a file is in the extent"
+)

@@ -102,7 +102,7 @@ func (s *structure) sameContext(t *tree, obj uint64, e *fileExtent, u *extentUse
 	bad := func(format string, a ...any) {
 		if u.marks&useReported == 0 {
 			u.marks |= useReported
-			s.found("extent-contexts-differ", image.Error, "find out with the keys which one decrypts", format, a...)
+			s.found("extent-contexts-differ", image.Error, adviceWhichContext, format, a...)
 		}
 	}
 	if e.enc == 1 {
