@@ -24,6 +24,15 @@ func (t *Tree) extentKeys(key *crypt.MasterKey, c policy.Context) *extentKeys {
 	return &extentKeys{key: key, ctx: c, vol: t.vol, cache: t.ready}
 }
 
+// KeysAtHand is how often the key of an extent was needed that was ready, and
+// was not.
+func (t *Tree) KeysAtHand() (hits, misses uint64) {
+	if t.ready == nil {
+		return 0, 0
+	}
+	return t.ready.Stats()
+}
+
 // decrypt turns whole blocks of an extent with the stored context into
 // plaintext, unit being the number of the first.
 func (k *extentKeys) decrypt(p []byte, context string, unit uint64) error {

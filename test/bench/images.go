@@ -83,9 +83,13 @@ func (b *bench) mke2fs(path string, size int64, args ...string) error {
 	return b.sh("mke2fs", append(append([]string{"-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-O", "encrypt"}, args...), path)...)
 }
 
-// mounted runs f on the mounted image.
+// mounted runs f on the mounted image of ext4.
 func (b *bench) mounted(image string, f func(dir string) error) error {
-	m, err := linux.MountImage(image, b.path("mnt"), "ext4", false, "")
+	return b.mountedAs("ext4", image, f)
+}
+
+func (b *bench) mountedAs(fstype, image string, f func(dir string) error) error {
+	m, err := linux.MountImage(image, b.path("mnt"), fstype, false, "")
 	if err != nil {
 		return err
 	}

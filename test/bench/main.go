@@ -6,7 +6,7 @@
 //	go run ./test/bench -list           what there is
 //	go run ./test/bench tree big fsck   some of it
 //
-// It needs root, e2fsprogs, f2fs-tools, openssl, cryptsetup, a kernel with ext4 encryption, and
+// It needs root, e2fsprogs, f2fs-tools, btrfs-progs, openssl, cryptsetup, a kernel with ext4 encryption, and
 // 20 GB for a moment in the scratch directory, which should not be in memory.
 // Peers and fsenc start with what they read in the page cache, unless the row
 // says cold; what they write counts until it is on the disk.
@@ -44,6 +44,9 @@ var all = []measurement{
 	{"names", "encrypt a directory of very many names, beside few", []string{"few-names", "many-names"}, (*bench).names},
 	{"sparse", "encrypt a sparse file of 1 TiB in an image of 8 TiB", nil, (*bench).sparse},
 	{"f2fs", "encrypt the Go source tree on f2fs, beside the same tree on ext4", nil, (*bench).f2fs},
+	{"btrfs", "encrypt the Go source tree on btrfs, beside the same tree on ext4", nil, (*bench).btrfs},
+	{"btrfs-extract", "extract the Go source tree from btrfs, beside btrfs restore", nil, (*bench).btrfsExtract},
+	{"btrfs-extents", "keys at hand for a file of 100,000 extents", nil, (*bench).btrfsExtents},
 	{"inline-space", "blocks of 10,000 small files on f2fs, with encrypted inline data beside without", nil, (*bench).inlineSpace},
 	{"crypto", "ciphers and keys on one core, beside OpenSSL and libraries", nil, (*bench).crypto},
 }
@@ -84,7 +87,7 @@ func main() {
 	b.scale.bytes, b.scale.few = int64(*gib*(1<<30)), b.scale.many/100
 	if *list {
 		for _, m := range all {
-			fmt.Printf("%-12s %s\n", m.name, m.about)
+			fmt.Printf("%-14s %s\n", m.name, m.about)
 		}
 		return
 	}
