@@ -95,9 +95,6 @@ func (fs *FS) checkFile(t *tree, obj uint64, r rawInode, found finder) {
 		}
 		byDisk[e.disk] = e.context
 	}
-	if fs.v5 {
-		return
-	}
 	_ = fs.eachOf(t, obj, keyContext, func(off uint64, _ []byte) error { // damage was met before
 		if !wanted[off] {
 			found("extent-context-stale", image.Warning, "fsenc fsck --repair removes it: the next write there would fail",
@@ -121,7 +118,7 @@ func (fs *FS) checkMapping(r rawInode, list []fileExtent, found finder) {
 		if end = e.off + e.len; e.kind == extInline {
 			end = uint64(fs.ss)
 		}
-		if (e.appended || e.enc == 1 && e.context != "") && e.appended != fs.v5 {
+		if v5, err := fs.layout(); err == nil && (e.appended || e.enc == 1 && e.context != "") && e.appended != v5 {
 			found("layouts-mixed", image.Error, restoreAdvice, "the extent at offset %d has its context in the layout of another series", e.off)
 		}
 		if e.kind == extInline {

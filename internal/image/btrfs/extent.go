@@ -166,6 +166,9 @@ func (fs *FS) Extents(ino image.Ino) ([]image.Extent, error) {
 	}
 	var out []image.Extent
 	for i := range list {
+		if list[i].appended && list[i].enc == 1 {
+			return nil, fmt.Errorf("%w: inode %d: contents in the layout %s", image.ErrUnsupported, ino, layoutV5)
+		}
 		if x, ok := fs.extent(&list[i], r.flag(inoEncrypt)); ok {
 			if x.Context == "" && !x.Plain && r.flag(inoEncrypt) && !x.Unwritten {
 				return nil, fs.itemError(t, key{obj, keyExtentData, list[i].off}, "encrypted, and there is no context for it")

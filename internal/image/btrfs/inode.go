@@ -229,15 +229,6 @@ func (fs *FS) Context(ino image.Ino) ([]byte, error) {
 	return append([]byte{}, b...), nil
 }
 
-// Layouts of the proposed encryption.
-const (
-	layoutV6 = "btrfs-fscrypt-v6 (proposed)"
-	layoutV5 = "btrfs-fscrypt-v5 (proposed, old)"
-
-	// InlineLayout is the format of encrypted inline extents.
-	InlineLayout = "btrfs encrypted_inline_data 1 (fsenc's own)"
-)
-
 // Super returns what the superblock says.
 func (fs *FS) Super() image.Super {
 	sb := fs.sb
@@ -261,7 +252,7 @@ func (fs *FS) Super() image.Super {
 	}
 	if s.Encrypt {
 		s.Layout = layoutV6
-		if fs.v5 {
+		if v5, err := fs.layout(); err == nil && v5 { // damage is told by who reads files
 			s.Layout = layoutV5
 		}
 	}

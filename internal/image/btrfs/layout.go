@@ -1,0 +1,48 @@
+package btrfs
+
+import "errors"
+
+// Layouts of the proposed encryption.
+const (
+	layoutV6 = "btrfs-fscrypt-v6 (proposed)"
+	layoutV5 = "btrfs-fscrypt-v5 (proposed, old)"
+
+	// InlineLayout is the format of encrypted inline extents.
+	InlineLayout = "btrfs encrypted_inline_data 1 (fsenc's own)"
+)
+
+// findLayout tells the two layouts of extent contexts apart by the first extent
+// that is encrypted: series v5 appended contexts to the items of extents. Nothing
+// else tells, and where there are only names the two are the same.
+func (fs *FS) findLayout() (v5 bool, err error) {
+	if !fs.sb.has(incompatEncrypt) {
+		return false, nil
+	}
+	ids, err := fs.subvolumes()
+	if err != nil {
+		return false, err
+	}
+	for _, id := range ids {
+		t, err := fs.treeOf(id)
+		if err != nil {
+			return false, err
+		}
+		err = fs.each(t, key{}, func(k key, b []byte) (bool, error) {
+			if k.kind == keyContext {
+				return false, errStop
+			}
+			if k.kind == keyExtentData && len(b) > extentSize && b[offExtKind] != extInline && b[offExtEncryption] == 1 {
+				v5 = true
+				return false, errStop
+			}
+			return true, nil
+		})
+		if errors.Is(err, errStop) {
+			return v5, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	return false, nil
+}
