@@ -85,7 +85,11 @@ func unpackZstd(out, stream []byte) error {
 		// The padding may be too short to tell it from a frame cut short.
 		got, err = d.DecodeAll(append(bytes.Clone(stream), 0, 0, 0, 0), out[:0])
 	}
-	clear(out[len(got):])
+	// The limit on its room does not hold for all that the decoder returns.
+	if len(got) > len(out) {
+		return fmt.Errorf("unpacks to more than %d bytes", len(out))
+	}
+	clear(out[copy(out, got):])
 	if len(got) == len(out) || errors.Is(err, zstd.ErrMagicMismatch) && len(got) > 0 {
 		return nil
 	}
