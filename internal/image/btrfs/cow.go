@@ -21,6 +21,7 @@ func (fs *FS) cowPath(t *tree, k key) (p *path, found bool, err error) {
 		}
 		t.addr, t.gen, t.changed = b.addr, fs.gen, true
 	}
+	t.recent.Store(nil)
 	p = &path{t: t, top: t.level}
 	for {
 		p.node[b.level()] = b
@@ -76,6 +77,9 @@ func (fs *FS) cow(t *tree, b *block, isRoot bool) (*block, error) {
 		}
 	}
 	fs.addRef(id, ref{kind: keyTreeRef, root: t.id}, -1)
+	if refs == 1 {
+		fs.cache.drop(b.addr) // nobody reads it any more
+	}
 	return n, err
 }
 

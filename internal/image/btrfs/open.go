@@ -226,8 +226,13 @@ func (fs *FS) findDefault() error {
 	})
 }
 
+// layoutItems is how many items of each subvolume findLayout looks at.
+const layoutItems = 20000
+
 // findLayout tells the two layouts of extent contexts apart by the first extent
-// that is encrypted; only one of them is written.
+// that is encrypted; only one of them is written. Of a subvolume that begins with
+// much that is not encrypted it reads just that: then who meets an item of the
+// other layout refuses to change it.
 func (fs *FS) findLayout() error {
 	if !fs.sb.has(incompatEncrypt) {
 		return nil
@@ -241,8 +246,9 @@ func (fs *FS) findLayout() error {
 		if err != nil {
 			return err
 		}
-		decided := false
+		decided, n := false, 0
 		err = fs.each(t, key{}, func(k key, b []byte) (bool, error) {
+			n++
 			if k.kind == keyContext {
 				decided = true
 				return false, nil
@@ -251,7 +257,7 @@ func (fs *FS) findLayout() error {
 				decided, fs.v5 = true, true
 				return false, nil
 			}
-			return true, nil
+			return n < layoutItems, nil
 		})
 		if err != nil {
 			return err

@@ -345,6 +345,9 @@ func (fs *FS) dropExtent(t *tree, id extentID, rec *extentRec, gone map[ref]bool
 		}
 	}
 	if id.level < 0 {
+		for at := id.addr; at < id.addr+id.len && len(fs.data) > 0; at += uint64(fs.ss) {
+			delete(fs.data, at)
+		}
 		if err := fs.dropSums(id.addr, id.len); err != nil {
 			return err
 		}
