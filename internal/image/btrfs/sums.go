@@ -165,7 +165,7 @@ func (fs *FS) addSums(logical uint64, p []byte) error {
 			return err
 		}
 		have := len(b) / fs.sum.size
-		joined := ok && k.obj == objCsum && k.kind == keyCsum && have < per && k.off+uint64(have*fs.ss) == logical
+		joined := ok && k.obj == objCsum && k.kind == keyCsum && have < min(per, joinSums) && k.off+uint64(have*fs.ss) == logical
 		if !joined {
 			k, b, have = key{objCsum, keyCsum, logical}, nil, 0
 		}
@@ -187,8 +187,12 @@ func (fs *FS) addSums(logical uint64, p []byte) error {
 	return nil
 }
 
-// maxSums bounds the checksums of an item.
-const maxSums = 4096
+// maxSums bounds the checksums of an item. One that has joinSums is left as it is:
+// it would be moved as a whole for each sector more.
+const (
+	maxSums  = 4096
+	joinSums = 128
+)
 
 // dropSums takes the checksums of a range away.
 func (fs *FS) dropSums(logical, n uint64) error {
