@@ -270,6 +270,9 @@ func (l *lister) child() {
 	e := l.entry
 	m := l.marks.get(e.Ino)
 	if !m.used {
+		if _, err := l.fs.Stat(e.Ino); err == nil {
+			return // made up by the filesystem: btrfs, where a subvolume was
+		}
 		l.named("entry-dangling", "run the filesystem's own checker", "the entry leads to inode %d, which is not in use", e.Ino)
 		return
 	}

@@ -124,6 +124,8 @@ func (fs *FS) verify(b *block, e expect) error {
 		return bad("level %d, want %d", b.level(), e.level)
 	case b.generation() != e.gen:
 		return bad("generation %d, want %d", b.generation(), e.gen)
+	case b.owner() != e.tree && !(isFileTree(b.owner()) && isFileTree(e.tree)) && e.tree != objRelocTree:
+		return bad("made by tree %d", int64(b.owner()))
 	case b.level() > 0 && (n == 0 || n > (fs.ns-headerSize)/ptrSize), b.level() == 0 && n > (fs.ns-headerSize)/itemSize:
 		return bad("%d items", n)
 	}

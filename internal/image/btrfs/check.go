@@ -1,7 +1,6 @@
 package btrfs
 
 import (
-	"bytes"
 	"fmt"
 
 	"fsenc/internal/image"
@@ -33,6 +32,14 @@ func (fs *FS) CheckInode(ino image.Ino, report func(image.Finding)) {
 	found := func(id string, s image.Severity, advice, format string, a ...any) {
 		report(image.Finding{ID: id, Severity: s, Ino: ino, Text: fmt.Sprintf(format, a...), Advice: advice})
 	}
+	if isVacant(obj) {
+		return
+	}
+	if gen := fs.sb.u64(offGeneration); r.u64(offInoGen) > gen || r.u64(offInoTrans) > gen {
+		found("inode-generation", image.Error, adviceCheck, "of generation %d, changed in %d; the filesystem is of %d", r.u64(offInoGen), r.u64(offInoTrans), gen)
+	}
+	fs.checkNames(t, obj, r, found)
+	fs.checkXattrs(t, obj, found)
 	switch r.fileType() {
 	case image.TypeDirectory:
 		fs.checkDir(t, obj, r, found)
@@ -43,37 +50,16 @@ func (fs *FS) CheckInode(ino image.Ino, report func(image.Finding)) {
 	}
 }
 
-// checkDir compares the entries by index with those by hash, and with the marks
-// and the size that the directory should have.
-func (fs *FS) checkDir(t *tree, obj uint64, r rawInode, found finder) {
-	list, err := fs.storedEntries(t, obj)
+func (fs *FS) checkLink(t *tree, obj uint64, r rawInode, found finder) {
+	e, err := fs.inlineItem(t, obj)
 	if err != nil {
 		return
 	}
-	size := uint64(0)
-	for i := range list {
-		e := &list[i]
-		size += 2 * uint64(len(e.old))
-		if enc := e.kind&dirTypeEncrypted != 0; enc != r.flag(inoEncrypt) {
-			found("entry-mark", image.Error, adviceCheck, "entry %d: the mark of an encrypted name is %v, of the directory %v", e.index, enc, r.flag(inoEncrypt))
-		}
-		if e.location.kind == keyRoot {
-			continue
-		}
-		names, err := fs.refsIn(t, e.location.obj, obj)
-		if err == nil && !bytes.Equal(names[e.index], e.old) {
-			found("name-differs", image.Error, adviceCheck, "entry %d: inode %d does not refer back with the same name", e.index, e.location.obj)
-		}
-	}
-	if got := r.u64(offInoSize); got != size {
-		found("directory-size", image.Error, adviceCheck, "size %d, its names make up %d", got, size)
-	}
-}
-
-func (fs *FS) checkLink(t *tree, obj uint64, r rawInode, found finder) {
-	e, err := fs.inlineItem(t, obj)
-	if err == nil && e.enc != 0 && r.flag(inoEncrypt) {
+	if e.enc != 0 {
 		found("symlink-mark", image.Error, adviceCheck, "the extent of a symlink is marked encrypted: kernels look for a context")
+	}
+	if n := uint64(len(e.raw) - extInlineData); r.flag(inoEncrypt) && (e.compr != 0 || e.ram != n || r.u64(offInoBytes) != n) {
+		found("symlink-size", image.Error, adviceCheck, "stores %d bytes, compression %d; its item says %d, the inode %d", n, e.compr, e.ram, r.u64(offInoBytes))
 	}
 }
 
@@ -84,7 +70,11 @@ func (fs *FS) checkFile(t *tree, obj uint64, r rawInode, found finder) {
 		found("mapping-damaged", image.Error, adviceCheck, "%v", err)
 		return
 	}
+	fs.checkMapping(r, list, found)
 	encrypted := r.flag(inoEncrypt)
+	if v, err := fs.hasVerity(t, obj); err == nil && v && encrypted {
+		found("verity-encrypted", image.Error, restoreAdvice, "has items of fs-verity, which no kernel reads in an encrypted file")
+	}
 	inode, err := fs.item(t, key{obj, keyInodeContext, 0})
 	if err != nil {
 		return
@@ -117,6 +107,59 @@ func (fs *FS) checkFile(t *tree, obj uint64, r rawInode, found finder) {
 	})
 }
 
+// checkMapping checks that the extents make up the file.
+func (fs *FS) checkMapping(r rawInode, list []fileExtent, found finder) {
+	bytes, end := uint64(0), uint64(0)
+	for i := range list {
+		e := &list[i]
+		if e.off > end && end < r.u64(offInoSize) && !fs.sb.has(incompatNoHoles) {
+			found("mapping-gap", image.Error, adviceCheck, "no item between the offsets %d and %d, which takes the feature no-holes", end, e.off)
+		}
+		if e.kind == extInline || e.disk != 0 {
+			bytes += e.len
+		}
+		if end = e.off + e.len; e.kind == extInline {
+			end = uint64(fs.ss)
+		}
+		if (e.appended || e.enc == 1 && e.context != "") && e.appended != fs.v5 {
+			found("layouts-mixed", image.Error, restoreAdvice, "the extent at offset %d has its context in the layout of another series", e.off)
+		}
+		if e.kind == extInline {
+			checkInline(r, e, len(list), found)
+		}
+	}
+	if got := r.u64(offInoBytes); got != bytes {
+		found("inode-bytes", image.Error, adviceCheck, "says %d bytes, its extents have %d", got, bytes)
+	}
+}
+
+// checkInline checks data inside of an item. Plain ones may have extents behind
+// them, encrypted ones are all that the file has.
+func checkInline(r rawInode, e *fileExtent, extents int, found finder) {
+	size, n := r.u64(offInoSize), uint64(len(e.raw)-extInlineData)
+	if e.compr == 0 && e.ram != n || extents == 1 && size > e.ram && e.enc == 0 {
+		found("inline-size", image.Error, adviceCheck, "%d bytes of inline data, the item says %d, the file has %d", n, e.ram, size)
+	}
+	if e.enc == 1 && (extents > 1 || e.compr != 0 || e.ram%16 != 0 || e.ram < size || e.ram-size >= 16) {
+		found("inline-size", image.Error, adviceCheck, "%d bytes of encrypted inline data, compression %d, beside %d other extents, for a file of %d",
+			e.ram, e.compr, extents-1, size)
+	}
+}
+
+// hasVerity reports whether a file has items of fs-verity.
+func (fs *FS) hasVerity(t *tree, obj uint64) (found bool, err error) {
+	for _, kind := range []uint8{keyVerityDesc, keyVerityTree} {
+		e := fs.eachOf(t, obj, kind, func(uint64, []byte) error {
+			found = true
+			return errStop
+		})
+		if e != nil && e != errStop {
+			return false, e
+		}
+	}
+	return found, nil
+}
+
 // checkExtent checks one extent of a file.
 func (fs *FS) checkExtent(e *fileExtent, encrypted bool, inode []byte, found finder) {
 	hole := e.kind != extInline && e.disk == 0
@@ -141,159 +184,3 @@ func (fs *FS) checkExtent(e *fileExtent, encrypted bool, inode []byte, found fin
 }
 
 const restoreAdvice = "restore the file from a backup"
-
-// SameFile reports whether two inodes are one file in two related subvolumes.
-func (fs *FS) SameFile(a, b image.Ino) (bool, error) {
-	ta, oa := split(a)
-	tb, ob := split(b)
-	if oa != ob || ta == tb {
-		return a == b, nil
-	}
-	fs.mu.Lock()
-	kin := fs.kin
-	fs.mu.Unlock()
-	if kin == nil {
-		kin = make(map[uint64]uint64)
-		ids, err := fs.subvolumes()
-		if err != nil {
-			return false, err
-		}
-		for _, id := range ids {
-			if kin[id] != 0 {
-				continue
-			}
-			family, err := fs.family(id)
-			if err != nil {
-				return false, err
-			}
-			for _, other := range family {
-				kin[other] = id
-			}
-		}
-		fs.mu.Lock()
-		fs.kin = kin
-		fs.mu.Unlock()
-	}
-	return kin[ta] == kin[tb], nil
-}
-
-// Repair implements image.Repairer: a missing context of an extent is taken from
-// another reference to the same blocks, contexts without an extent are removed.
-func (fs *FS) Repair(fits func(image.Ino, image.Extent) (bool, error), done func(image.Finding)) error {
-	r := repair{fs: fs, fits: fits, done: done, known: make(map[uint64]string)}
-	ids, err := fs.subvolumes()
-	if err != nil {
-		return err
-	}
-	var inos []image.Ino
-	for _, id := range ids {
-		t, err := fs.treeOf(id)
-		if err != nil {
-			return err
-		}
-		err = fs.inodesOf(t, func(a image.Attr, err error) error {
-			if err != nil || a.Type != image.TypeRegular || !a.Encrypted {
-				return nil
-			}
-			inos = append(inos, a.Ino)
-			return r.learn(a.Ino)
-		})
-		if err != nil {
-			return err
-		}
-	}
-	for _, ino := range inos {
-		if err := r.file(ino); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-type repair struct {
-	fs    *FS
-	fits  func(image.Ino, image.Extent) (bool, error)
-	done  func(image.Finding)
-	known map[uint64]string // contexts, by where extents start
-}
-
-// learn notes the contexts that a file has.
-func (r *repair) learn(ino image.Ino) error {
-	t, obj, err := r.fs.fileTree(ino)
-	if err != nil {
-		return err
-	}
-	list, err := r.fs.fileExtents(t, obj)
-	if err != nil {
-		return nil // damage of another kind, reported by the check
-	}
-	for i := range list {
-		if e := &list[i]; e.enc == 1 && e.kind != extInline && len(e.context) == contextSize {
-			r.known[e.disk] = e.context
-		}
-	}
-	return nil
-}
-
-// file repairs one file.
-func (r *repair) file(ino image.Ino) error {
-	t, obj, err := r.fs.fileTree(ino)
-	if err != nil || t.readonly {
-		return err
-	}
-	list, err := r.fs.fileExtents(t, obj)
-	if err != nil {
-		return nil // likewise
-	}
-	wanted := make(map[uint64]bool)
-	for i := range list {
-		e := list[i]
-		if e.enc != 1 || e.kind == extInline || e.disk == 0 {
-			continue
-		}
-		wanted[e.off] = true
-		if e.context != "" {
-			continue
-		}
-		if err := r.give(ino, t, obj, &e); err != nil {
-			return err
-		}
-	}
-	var stale []uint64
-	err = r.fs.eachOf(t, obj, keyContext, func(off uint64, _ []byte) error {
-		if !wanted[off] {
-			stale = append(stale, off)
-		}
-		return nil
-	})
-	for _, off := range stale {
-		if err == nil {
-			err = r.fs.remove(t, key{obj, keyContext, off})
-			r.tell(ino, "extent-context-stale", "removed a context for offset %d, where no encrypted extent is", off)
-		}
-	}
-	return err
-}
-
-// give adds the context that another reference to the same blocks has, if it
-// decrypts them.
-func (r *repair) give(ino image.Ino, t *tree, obj uint64, e *fileExtent) error {
-	c, ok := r.known[e.disk]
-	if !ok {
-		return nil
-	}
-	e.context = c
-	x, _ := r.fs.extent(e, true)
-	if ok, err := r.fits(ino, x); err != nil || !ok {
-		return err
-	}
-	if err := r.fs.insert(t, key{obj, keyContext, e.off}, []byte(c)); err != nil {
-		return err
-	}
-	r.tell(ino, "extent-context-missing", "gave the extent at offset %d the context that another reference to its blocks has", e.off)
-	return nil
-}
-
-func (r *repair) tell(ino image.Ino, id, format string, a ...any) {
-	r.done(image.Finding{ID: id, Severity: image.Info, Ino: ino, Text: fmt.Sprintf(format, a...)})
-}

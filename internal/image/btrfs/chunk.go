@@ -2,6 +2,7 @@ package btrfs
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 
 	"fsenc/internal/image"
@@ -102,8 +103,11 @@ func (c *chunk) dataStripes(n int) int {
 // addChunk puts a chunk into the map, which is kept in order.
 func (fs *FS) addChunk(c *chunk) error {
 	i := sort.Search(len(fs.chunks), func(i int) bool { return fs.chunks[i].start >= c.start })
-	if i < len(fs.chunks) && fs.chunks[i].start == c.start {
-		return nil // bootstrapped from the superblock
+	if i < len(fs.chunks) && fs.chunks[i].start == c.start { // bootstrapped from the superblock
+		if b := fs.chunks[i]; b.len != c.len || b.kind != c.kind || b.sub != c.sub || !slices.Equal(b.stripes, c.stripes) {
+			return &image.CorruptError{What: "chunk", Pblk: image.Pblk(c.start / uint64(fs.ss)), Why: "the superblock has it in another way"}
+		}
+		return nil
 	}
 	if i > 0 && fs.chunks[i-1].start+fs.chunks[i-1].len > c.start || i < len(fs.chunks) && c.start+c.len > fs.chunks[i].start {
 		return &image.CorruptError{What: "chunk", Pblk: image.Pblk(c.start / uint64(fs.ss)), Why: "overlaps another"}

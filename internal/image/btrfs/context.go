@@ -111,6 +111,9 @@ func (fs *FS) CostContext(ino image.Ino, _ int) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
+	if isVacant(obj) {
+		return 0, fmt.Errorf("%w: a snapshot has an empty directory where the subvolume %d was: remove it", image.ErrUnsupported, obj-objVacant)
+	}
 	if r.flag(inoVerity) {
 		return 0, fmt.Errorf("%w: inode %d has fs-verity, which does not go with encryption on btrfs", image.ErrUnsupported, ino)
 	}

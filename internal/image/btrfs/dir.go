@@ -66,7 +66,11 @@ func (fs *FS) dirent(t *tree, k key, e *dirEntry) (image.Dirent, error) {
 	case len(e.name) > maxNameLen || len(e.data) > 0 || d.Type == image.TypeUnknown || d.Type > image.TypeSymlink:
 		return d, fs.itemError(t, k, "name of %d bytes, type %d", len(e.name), e.kind)
 	case e.location.kind == keyRoot && e.location.obj >= firstFree && e.location.obj <= maxSubvol:
-		d.Ino = inoOf(e.location.obj, firstFree)
+		into, err := fs.leadsInto(t, k.obj, e.location.obj, e.name)
+		if d.Ino = inoOf(e.location.obj, firstFree); err != nil || !into {
+			d.Ino = inoOf(t.id, objVacant|e.location.obj)
+		}
+		return d, err
 	case e.location.kind == keyInode && e.location.obj >= firstFree && e.location.obj <= maxObject:
 		d.Ino = inoOf(t.id, e.location.obj)
 	default:

@@ -11,7 +11,13 @@ import (
 const (
 	subvolShift = 48
 	maxSubvol   = 1<<16 - 1
-	maxObject   = 1<<subvolShift - 1
+	maxNumber   = 1<<subvolShift - 1
+	maxObject   = objVacant - 1
+
+	// objVacant and the number of a subvolume are the number of the directory
+	// that a snapshot has where that subvolume was in what it was made of: a
+	// snapshot does not go on into others. Kernels give all of them the number 2.
+	objVacant = 1 << (subvolShift - 1)
 )
 
 // inoOf is the number of an inode of a subvolume.
@@ -19,7 +25,7 @@ func inoOf(tree, obj uint64) image.Ino {
 	if tree == treeFS {
 		tree = 0
 	}
-	return image.Ino(tree<<subvolShift | obj&maxObject)
+	return image.Ino(tree<<subvolShift | obj&maxNumber)
 }
 
 // split is the reverse of inoOf.
@@ -27,7 +33,31 @@ func split(ino image.Ino) (tree, obj uint64) {
 	if tree = uint64(ino) >> subvolShift; tree == 0 {
 		tree = treeFS
 	}
-	return tree, uint64(ino) & maxObject
+	return tree, uint64(ino) & maxNumber
+}
+
+// isVacant reports whether an object is the place where a subvolume was.
+func isVacant(obj uint64) bool { return obj > maxObject && obj <= objVacant|maxSubvol }
+
+// vacant is an inode item as kernels make it up for such a place.
+func (t *tree) vacant() rawInode {
+	r := make(rawInode, inodeSize)
+	r.set64(offInoGen, t.gen)
+	r.set32(offInoLinks, 1)
+	r.set32(offInoMode, 0o40755)
+	return r
+}
+
+// leadsInto reports whether an entry of a directory leads into a subvolume, which
+// then refers back to it.
+func (fs *FS) leadsInto(t *tree, dir, subvolume uint64, name []byte) (bool, error) {
+	k := key{t.id, keyRootRef, subvolume}
+	b, err := fs.item(fs.trees[treeRoot], k)
+	if err != nil || b == nil {
+		return false, err
+	}
+	r, err := fs.parseRootRef(k, b)
+	return r.dir == dir && bytes.Equal(r.name, name), err
 }
 
 // fileTree opens the subvolume of an inode.
@@ -147,4 +177,39 @@ func (fs *FS) ReadOnly(ino image.Ino) (bool, error) {
 		return false, err
 	}
 	return t.readonly, nil
+}
+
+// SameFile reports whether two inodes are one file in two related subvolumes.
+func (fs *FS) SameFile(a, b image.Ino) (bool, error) {
+	ta, oa := split(a)
+	tb, ob := split(b)
+	if oa != ob || ta == tb {
+		return a == b, nil
+	}
+	fs.mu.Lock()
+	kin := fs.kin
+	fs.mu.Unlock()
+	if kin == nil {
+		kin = make(map[uint64]uint64)
+		ids, err := fs.subvolumes()
+		if err != nil {
+			return false, err
+		}
+		for _, id := range ids {
+			if kin[id] != 0 {
+				continue
+			}
+			family, err := fs.family(id)
+			if err != nil {
+				return false, err
+			}
+			for _, other := range family {
+				kin[other] = id
+			}
+		}
+		fs.mu.Lock()
+		fs.kin = kin
+		fs.mu.Unlock()
+	}
+	return kin[ta] == kin[tb], nil
 }

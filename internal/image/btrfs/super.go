@@ -79,7 +79,7 @@ const (
 	incompatInline       = 1 << 60 // ours: encrypted inline extents
 	incompatUnfinished   = 1 << 61 // ours
 
-	okIncompat = 1<<16 - 1&^(1<<12|1<<13|1<<14) | incompatSimpleQuota | incompatInline | incompatUnfinished
+	okIncompat = (1<<16-1)&^(1<<12|1<<13|1<<14) | incompatSimpleQuota | incompatInline | incompatUnfinished
 
 	roFreeSpace      = 1 << 0
 	roFreeSpaceValid = 1 << 1

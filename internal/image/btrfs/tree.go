@@ -225,6 +225,10 @@ func (fs *FS) itemError(t *tree, k key, format string, a ...any) error {
 }
 
 // isFile reports whether the tree is a subvolume.
-func (t *tree) isFile() bool { return t.id == treeFS || t.id >= firstFree && t.id <= lastFree }
+func (t *tree) isFile() bool { return isFileTree(t.id) }
+
+// isFileTree reports whether a number is that of a subvolume, whose blocks other
+// subvolumes may share.
+func isFileTree(id uint64) bool { return id == treeFS || id >= firstFree && id <= lastFree }
 
 func isNotExist(err error) bool { return errors.Is(err, image.ErrNotExist) }
