@@ -6,6 +6,7 @@ import (
 
 	"fsenc/internal/convert"
 	"fsenc/internal/crypt/policy"
+	"fsenc/internal/feature"
 	"fsenc/internal/txn"
 )
 
@@ -23,6 +24,8 @@ type jsonConversion struct {
 	Skipped   uint64       `json:"skipped"`
 	Names     uint64       `json:"names"`
 	Inline    uint64       `json:"inline"`
+	MovedOut  uint64       `json:"moved_out"`
+	Format    string       `json:"inline_contents,omitempty"` // of what is inside of inodes
 	Bytes     int64        `json:"bytes"`
 	NeedBytes int64        `json:"need_bytes"`
 	FreeBytes int64        `json:"free_bytes"`
@@ -38,7 +41,7 @@ func (v *conversion) result(state string) error {
 	}
 	r := jsonConversion{
 		header: headerOf(v.command), Image: v.path, Files: t.Files, Dirs: t.Dirs, Symlinks: t.Links,
-		Others: t.Others, Skipped: t.Skipped, Names: t.Names, Inline: t.Inline, Bytes: t.Bytes, NeedBytes: t.NeedBytes,
+		Others: t.Others, Skipped: t.Skipped, Names: t.Names, Inline: t.Inline, MovedOut: t.MovedOut, Format: v.fs.Super().Inline, Bytes: t.Bytes, NeedBytes: t.NeedBytes,
 		FreeBytes: t.FreeBytes, Journal: v.log, State: state, Verified: state == "done",
 		Policies: []jsonPolicy{}, Paths: []jsonPath{},
 	}
@@ -98,6 +101,9 @@ func (v *conversion) describe(write func([]byte) (int, error)) error {
 	if t.Inline > 0 {
 		tab.row("inside of inodes:", plural(t.Inline, "file")+", "+sb.Inline)
 	}
+	if t.MovedOut > 0 {
+		tab.row("out of inodes:", plural(t.MovedOut, "file")+", into blocks: "+v.whyOut())
+	}
 	if t.Skipped > 0 {
 		tab.row("left alone:", plural(t.Skipped, "inode")+", as wanted already")
 	}
@@ -124,6 +130,21 @@ func (v *conversion) describe(write func([]byte) (int, error)) error {
 		tab.row("note:", "what the host keeps outside of the file (flash, snapshots) is not reached: --copy-to writes a new one")
 	}
 	return tab.flush()
+}
+
+// whyOut tells why files cannot stay inside of their inodes.
+func (v *conversion) whyOut() string {
+	to := v.plan.Policies[0]
+	if v.plan.Target != nil {
+		to = *v.plan.Target
+	}
+	switch sb := v.fs.Super(); {
+	case sb.Inline == "":
+		return "there is no encrypted_inline_data"
+	case !feature.KeepsInline(sb, to):
+		return "only with inode numbers in the IV is " + sb.Inline + " read by all mounts"
+	}
+	return "empty, or no room beside the context"
 }
 
 func policyWords(p policy.Policy, blockSize int) string {

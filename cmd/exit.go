@@ -246,6 +246,8 @@ func classify(err error) (code int, hint string) {
 	case errors.Is(err, image.ErrUnknown), errors.Is(err, image.ErrCorrupt), errors.Is(err, image.ErrUnsupported),
 		errors.Is(err, partition.ErrDamaged), errors.Is(err, partition.ErrNoTable), errors.Is(err, store.ErrRange):
 		return exitNotImage, hint
+	case errors.Is(err, convert.ErrInlineKey):
+		return exitFailed, or(hint, "fsenc setup IMAGE --remove --feature encrypted_inline_data leaves contents to blocks")
 	case errors.Is(err, feature.ErrNotSetUp), errors.Is(err, keystore.ErrNotSetUp):
 		return exitFailed, or(hint, "run fsenc setup IMAGE")
 	case errors.Is(err, fs.ErrPermission):

@@ -216,6 +216,8 @@ type jsonFsck struct {
 	Inodes    uint64 `json:"inodes"`
 	Encrypted uint64 `json:"encrypted_inodes"`
 	Opened    uint64 `json:"opened_inodes"`
+	Inline    uint64 `json:"inline_files,omitempty"`
+	Format    string `json:"inline_contents,omitempty"`
 	Errors    int    `json:"errors"`
 	Warnings  int    `json:"warnings"`
 	Infos     int    `json:"infos"`
@@ -225,7 +227,7 @@ func (r *fsckReport) summary(res fsck.Result) error {
 	clean := res.Errors+res.Warnings == 0
 	if r.app.json() {
 		return r.app.emit(jsonFsck{headerOf("fsck"), "summary", r.path, clean, res.Inodes, res.Encrypted, res.Opened,
-			res.Errors, res.Warnings, res.Infos})
+			res.Inline, r.fs.Super().Inline, res.Errors, res.Warnings, res.Infos})
 	}
 	verdict := "clean"
 	if !clean {
@@ -233,6 +235,10 @@ func (r *fsckReport) summary(res fsck.Result) error {
 	}
 	_, err := fmt.Fprintf(r.app.out, "%s: %s; %s, %d encrypted, %d of them opened with a key\n",
 		escapeString(r.path), verdict, plural(res.Inodes, "inode"), res.Encrypted, res.Opened)
+	if err == nil && res.Inline > 0 {
+		_, err = fmt.Fprintf(r.app.out, "%s: encrypted inside of inodes: %s, %s\n",
+			escapeString(r.path), plural(res.Inline, "file"), r.fs.Super().Inline)
+	}
 	return err
 }
 

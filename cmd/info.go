@@ -79,6 +79,7 @@ func usagesJSON(list []survey.Usage, blockSize int) []jsonUsage {
 type jsonSuper struct {
 	Filesystem   string   `json:"filesystem"`
 	Layout       string   `json:"layout,omitempty"`
+	Inline       string   `json:"inline_contents,omitempty"`
 	UUID         string   `json:"uuid"`
 	Label        string   `json:"label"`
 	BlockSize    int      `json:"block_size"`
@@ -109,7 +110,7 @@ func superJSON(fs image.FS) jsonSuper {
 		unfinished = hex.EncodeToString(id[:])
 	}
 	return jsonSuper{
-		sb.Kind, sb.Layout, uuid(sb.UUID), sb.Label, sb.BlockSize, sb.AllocUnit, sb.SizeBytes, sb.FreeBytes,
+		sb.Kind, sb.Layout, sb.Inline, uuid(sb.UUID), sb.Label, sb.BlockSize, sb.AllocUnit, sb.SizeBytes, sb.FreeBytes,
 		sb.Inodes, sb.FreeInodes, sb.InodeSize, sb.Features, sb.Encrypt, sb.StableInodes, sb.Casefold,
 		sb.SubBlockUnits, sb.MaxFileBits, sb.MaxLinkRoom - linkOverhead, sb.JournalState, sb.LastMounted,
 		jsonTime(sb.LastWrite), sb.BootLoaderHint, unfinished,

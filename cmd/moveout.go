@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"errors"
+	"fmt"
 
 	"fsenc/internal/convert"
 	"fsenc/internal/image"
@@ -28,13 +29,13 @@ func (a *app) openWriting(path string, k *keyFlags) (*access, error) {
 }
 
 // inlineFiles lists the files with encrypted contents inside of their inodes,
-// and makes sure that there is a key for each.
+// and makes sure that there is room for their blocks and a key for each.
 func (x *access) inlineFiles() ([]image.Ino, error) {
-	files, policies, err := convert.InlineFiles(x.app.ctx, x.fs)
+	l, err := convert.FindInline(x.app.ctx, x.fs)
 	if err != nil {
 		return nil, err
 	}
-	for _, p := range policies {
+	for _, p := range l.Policies {
 		if _, err := x.ring.For(p); err == nil {
 			continue
 		}
@@ -42,10 +43,11 @@ func (x *access) inlineFiles() ([]image.Ino, error) {
 			return nil, err
 		}
 		if _, err := x.ring.For(p); err != nil {
-			return nil, err
+			return nil, &hinted{fmt.Errorf("contents of %s have to move into blocks: %w", plural(uint64(len(l.Inodes)), "file"), err),
+				"give the keys with --key-file, or unlock them with --protector"}
 		}
 	}
-	return files, nil
+	return l.Inodes, nil
 }
 
 // moveOut moves their contents into blocks.

@@ -65,6 +65,7 @@ type setupResult struct {
 	Set      []string `json:"set"`
 	Cleared  []string `json:"cleared"`
 	Metadata string   `json:"metadata"` // made, removed, kept, none
+	MovedOut uint64   `json:"moved_out,omitempty"`
 	Warnings []string `json:"warnings"`
 }
 
@@ -201,26 +202,32 @@ func (a *app) unsetup(o *setupOptions, path string) error {
 	for _, w := range r.Warnings {
 		a.warn("%s", w)
 	}
+	return x.carryOutRemoval(r)
+}
+
+// carryOutRemoval asks and does what r says. Contents leave the inodes before
+// the feature that tells of them does: what is interrupted can be begun again.
+func (x *access) carryOutRemoval(r setupResult) error {
+	a := x.app
 	var inline []image.Ino
 	if slices.Contains(r.Cleared, feature.EncryptedInlineData) {
+		var err error
 		if inline, err = x.inlineFiles(); err != nil {
 			return err
 		}
-		if len(inline) > 0 {
-			a.note("the contents of %s move out of the inode into blocks", plural(uint64(len(inline)), "file"))
-		}
+	}
+	if r.MovedOut = uint64(len(inline)); r.MovedOut > 0 {
+		a.note("the contents of %s move out of the inode into blocks (%s)", plural(r.MovedOut, "file"), x.fs.Super().Inline)
 	}
 	if !a.flags.dryRun {
-		if err := a.confirm("Take the setup of " + escapeString(path) + " back?"); err != nil {
+		if err := a.confirm("Take the setup of " + escapeString(r.Image) + " back?"); err != nil {
 			return err
 		}
-	}
-	if slices.Contains(r.Cleared, feature.EncryptedInlineData) && !a.flags.dryRun {
 		if err := x.moveOut(inline); err != nil {
 			return err
 		}
 	}
-	if err := a.edit(img, func(fs image.FS) error { return takeBack(fs, r) }); err != nil {
+	if err := a.edit(x.opened, func(fs image.FS) error { return takeBack(fs, r) }); err != nil {
 		return err
 	}
 	return a.setupDone(r)
@@ -234,6 +241,8 @@ func planRemoval(fs image.FS, s *survey.Survey, o *setupOptions) (r setupResult,
 	for _, f := range o.features {
 		switch {
 		case !slices.Contains(sb.Features, f):
+		case f == feature.Encrypt && sb.Inline != "" && !slices.Contains(o.features, feature.EncryptedInlineData):
+			kept = fmt.Errorf("the feature %s is needed by %s", f, feature.EncryptedInlineData)
 		case f != feature.EncryptedInlineData && neededBy(s, f) > 0:
 			kept = fmt.Errorf("the feature %s is needed by %s", f, plural(neededBy(s, f), "inode"))
 		default:

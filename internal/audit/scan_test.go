@@ -19,6 +19,7 @@ import (
 	"fsenc/internal/convert"
 	"fsenc/internal/crypt"
 	"fsenc/internal/crypt/policy"
+	"fsenc/internal/feature"
 	"fsenc/internal/image"
 	"fsenc/internal/image/probe"
 	"fsenc/internal/store/storetest"
@@ -234,7 +235,8 @@ func TestNothingIsLeftOfConverted(t *testing.T) {
 	}
 	put(t, src, "a-larger-file", noise("large", 100000))
 	must(t, os.Symlink("a/target/that/must/not/stay", filepath.Join(src, "link")))
-	for _, args := range [][]string{{"-b", "1024", "-O", "encrypt"}, {"-b", "4096", "-O", "encrypt,inline_data"}} {
+	for i, args := range [][]string{{"-b", "1024", "-O", "encrypt"}, {"-b", "4096", "-O", "encrypt,inline_data"},
+		{"-b", "4096", "-I", "1024", "-O", "encrypt,inline_data"}} {
 		path := mke2fs(t, t.TempDir(), "24M", args...)
 		mkimage.Mounted(t, path, true, func(dir string) {
 			must(t, exec.Command("cp", "-a", src, filepath.Join(dir, "secret")).Run())
@@ -243,6 +245,9 @@ func TestNothingIsLeftOfConverted(t *testing.T) {
 			must(t, os.RemoveAll(filepath.Join(dir, "deleted")))
 		})
 		base := read(t, path)
+		if i == 2 {
+			setFeatures(t, base, []string{feature.EncryptedInlineData}, nil)
+		}
 		known := source(t, src)
 		if !known.Stats().Whole() {
 			t.Fatalf("%+v", known.Stats())
@@ -273,6 +278,15 @@ func TestNothingIsLeftOfConverted(t *testing.T) {
 			t.Errorf("%v: %d findings after a conversion that wipes: %+v", args, len(found), found[0])
 		}
 	}
+}
+
+// setFeatures changes the features of an image.
+func setFeatures(t testing.TB, img []byte, set, clear []string) {
+	t.Helper()
+	fs, err := probe.Open(storetest.NewMem(img), probe.Options{Write: true})
+	must(t, err)
+	must(t, fs.SetFeatures(set, clear))
+	must(t, fs.Flush())
 }
 
 // encrypted converts /secret of an image.

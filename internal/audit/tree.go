@@ -129,7 +129,7 @@ func (w *treeWalk) inEncrypted(n tree.Node) (bool, error) {
 const maxPolicies = 10000
 
 func (w *treeWalk) encrypted(n tree.Node, a image.Attr) error {
-	if a.Inline && a.Type == image.TypeRegular {
+	if a.Inline && a.Type == image.TypeRegular && w.t.FS().Super().Inline == "" {
 		return w.emit(n, "inline-encrypted", image.Error,
 			"marked encrypted, but its contents lie in the inode, where kernels read and write them in clear", "copy the file and remove this one")
 	}

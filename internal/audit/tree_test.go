@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"fsenc/internal/feature"
 	"fsenc/internal/image"
 	"fsenc/internal/image/imagetest"
 	"fsenc/internal/image/probe"
@@ -106,5 +108,23 @@ func TestTreeStops(t *testing.T) {
 	_, err = Tree(t.Context(), tr, tr.Root(), true, func(Finding) error { calls++; return stop })
 	if !errors.Is(err, stop) || calls != 1 {
 		t.Errorf("%v after %d calls", err, calls)
+	}
+}
+
+// Contents inside of inodes are encrypted if the feature says so, and are not
+// if it does not.
+func TestTreeTellsInline(t *testing.T) {
+	src := t.TempDir()
+	put(t, src, "secret/small", noise("small", 200))
+	put(t, src, "secret/large", noise("large", 2000))
+	img := read(t, mke2fs(t, src, "8M", "-b", "1024", "-I", "512", "-O", "encrypt,inline_data"))
+	setFeatures(t, img, []string{feature.EncryptedInlineData}, nil)
+	img = encrypted(t, img, true)
+	if got, res := auditTree(t, img, "/secret", true); res.Errors+res.Warnings > 0 || res.Encrypted != 3 {
+		t.Errorf("%q, %+v", got, res)
+	}
+	setFeatures(t, img, nil, []string{feature.EncryptedInlineData})
+	if got, res := auditTree(t, img, "/secret", true); res.Errors != 1 || !slices.ContainsFunc(got, func(f string) bool { return strings.HasPrefix(f, "error inline-encrypted") }) {
+		t.Errorf("without the feature: %q, %+v", got, res)
 	}
 }

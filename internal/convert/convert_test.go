@@ -17,6 +17,7 @@ import (
 	"fsenc/internal/convert"
 	"fsenc/internal/crypt"
 	"fsenc/internal/crypt/policy"
+	"fsenc/internal/feature"
 	"fsenc/internal/image"
 	"fsenc/internal/image/probe"
 	"fsenc/internal/store"
@@ -28,7 +29,7 @@ import (
 type layout struct {
 	name string
 	size string
-	args []string
+	args []string // "+FEATURE" sets one that mke2fs does not know
 }
 
 var layouts = []layout{
@@ -37,6 +38,7 @@ var layouts = []layout{
 	{"inline", "2M", []string{"-b", "1024", "-O", "encrypt,inline_data,^has_journal"}},
 	{"block map", "2M", []string{"-b", "1024", "-I", "128", "-O", "encrypt,^has_journal,^extent,^64bit,^metadata_csum"}},
 	{"bigalloc", "8M", []string{"-b", "1024", "-C", "4096", "-O", "encrypt,bigalloc,^has_journal"}},
+	{"encrypted inline", "2M", []string{"-b", "1024", "-I", "512", "-O", "encrypt,inline_data,^has_journal", "+encrypted_inline_data"}},
 }
 
 // fill makes the tree that is converted, and one beside it.
@@ -86,8 +88,22 @@ func (l layout) makeOf(t testing.TB, fill func(dir string)) []byte {
 	t.Helper()
 	src := t.TempDir()
 	fill(src)
+	return l.makeIn(t, src)
+}
+
+// makeIn is make with a tree that is there.
+func (l layout) makeIn(t testing.TB, src string) []byte {
+	t.Helper()
 	img := filepath.Join(t.TempDir(), "img")
-	args := append([]string{"-q", "-F", "-t", "ext4", "-E", "hash_seed=aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee", "-d", src}, l.args...)
+	args := []string{"-q", "-F", "-t", "ext4", "-E", "hash_seed=aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee", "-d", src}
+	var set []string
+	for _, a := range l.args {
+		if f, ok := strings.CutPrefix(a, "+"); ok {
+			set = append(set, f)
+		} else {
+			args = append(args, a)
+		}
+	}
 	if out, err := exec.Command("/usr/sbin/mke2fs", append(args, img, l.size)...).CombinedOutput(); err != nil {
 		t.Fatalf("mke2fs: %v: %s", err, out)
 	}
@@ -95,7 +111,24 @@ func (l layout) makeOf(t testing.TB, fill func(dir string)) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if len(set) > 0 {
+		return setFeatures(t, b, set, nil)
+	}
 	return b
+}
+
+// setFeatures changes the features of an image in a copy.
+func setFeatures(t testing.TB, img []byte, set, clear []string) []byte {
+	t.Helper()
+	home := storetest.NewMem(bytes.Clone(img))
+	fs, err := probe.Open(home, probe.Options{Write: true})
+	if err == nil {
+		err = errors.Join(fs.SetFeatures(set, clear), fs.Flush())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return home.Bytes()
 }
 
 func testKey(t testing.TB) (*crypt.Keyring, policy.Policy) {
@@ -156,8 +189,14 @@ func snapshot(t testing.TB, s store.Store, keys *crypt.Keyring) map[string]strin
 	return out
 }
 
+// e2fsck judges an image. It knows nothing of encrypted inline data: without the
+// feature bit they are inline data to it.
 func e2fsck(t testing.TB, img []byte) {
 	t.Helper()
+	const incompat, bit = 1024 + 0x60 + 3, 0x40
+	if img[incompat]&bit != 0 {
+		img = setFeatures(t, img, nil, []string{feature.EncryptedInlineData})
+	}
 	p := filepath.Join(t.TempDir(), "img")
 	if err := os.WriteFile(p, img, 0o600); err != nil {
 		t.Fatal(err)

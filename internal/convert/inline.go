@@ -14,6 +14,10 @@ import (
 var ErrInlineKey = errors.New("hardware-wrapped keys do not go with encrypted inline data: " +
 	"deriving a key of contents from the software secret bypasses what they are for")
 
+// storedInline is how many bytes of ciphertext size bytes of contents have
+// inside of an inode.
+func storedInline(size int64) int64 { return (size + 15) &^ 15 }
+
 // keepsInline reports whether an inline file stays one in a form.
 func keepsInline(fs image.FS, sb image.Super, a image.Attr, to form) (bool, error) {
 	if to == nil || !feature.KeepsInline(sb, to.Policy) {
@@ -23,8 +27,8 @@ func keepsInline(fs image.FS, sb image.Super, a image.Attr, to form) (bool, erro
 	if !ok {
 		return false, nil
 	}
-	stored := (a.Size + 15) &^ 15
-	if stored < 0 || stored > int64(sb.BlockSize) {
+	stored := storedInline(a.Size)
+	if stored < 0 || stored > int64(feature.InlineLimit(sb, to.Policy)) {
 		return false, nil
 	}
 	return in.FitsInline(a.Ino, int(stored), len(to.Bytes()))
@@ -40,6 +44,7 @@ func (s *scanner) inlined(a image.Attr, p *place, to policy.Policy) error {
 	if !stays {
 		n, err := s.fs.CostUninline(a.Ino)
 		s.plan.Totals.Bytes += int64(s.sb.BlockSize)
+		s.plan.Totals.MovedOut++
 		return s.cost(p, a.Ino, n, err)
 	}
 	s.plan.Totals.Inline++
@@ -48,6 +53,35 @@ func (s *scanner) inlined(a image.Attr, p *place, to policy.Policy) error {
 		err = ErrInlineKey
 	}
 	return err
+}
+
+// reinlined plans a file, if its encrypted contents are in the inode: they stay
+// there in clear, or by the rules of the policy that they get.
+func (s *scanner) reinlined(a image.Attr, p *place) error {
+	if !a.Inline {
+		return nil
+	}
+	if _, err := storedCipher(s.fs, a); err != nil {
+		return fmt.Errorf("%s: %w", p, err)
+	}
+	if s.target != nil {
+		return s.inlined(a, p, *s.target)
+	}
+	s.plan.Totals.Inline++
+	return nil
+}
+
+// storedCipher reads encrypted contents from the inode: as many bytes as its
+// size asks for.
+func storedCipher(fs image.FS, a image.Attr) ([]byte, error) {
+	b, err := fs.Inline(a.Ino)
+	if err != nil {
+		return nil, err
+	}
+	if want := storedInline(a.Size); a.Size < 0 || int64(len(b)) != want {
+		return nil, &image.CorruptError{What: "inline data", Ino: a.Ino, Why: fmt.Sprintf("%d bytes, a size of %d has %d", len(b), a.Size, want)}
+	}
+	return b, nil
 }
 
 // inlineCipher prepares the cipher of contents inside of an inode.
@@ -88,6 +122,9 @@ func (c *Conversion) convertWithin(a image.Attr, from, to form) (bool, error) {
 		}
 	}
 	if stays {
+		if to != nil && int64(len(plain)) < a.Size { // the rest is a hole: zeros
+			plain = append(plain, make([]byte, a.Size-int64(len(plain)))...)
+		}
 		return true, c.setInline(a.Ino, plain, to)
 	}
 	if from != nil {
@@ -100,20 +137,20 @@ func (c *Conversion) convertWithin(a image.Attr, from, to form) (bool, error) {
 
 // inlinePlain reads the contents in clear.
 func (c *Conversion) inlinePlain(a image.Attr, from form) ([]byte, error) {
-	b, err := c.fs.Inline(a.Ino)
-	if err != nil || from == nil {
-		return b, err
+	if from == nil {
+		return c.fs.Inline(a.Ino)
+	}
+	b, err := storedCipher(c.fs, a)
+	if err != nil {
+		return nil, err
 	}
 	cipher, err := c.inlineCipher(a.Ino, from)
 	if err != nil {
 		return nil, err
 	}
 	defer cipher.Close()
-	if len(b)%16 != 0 {
-		return nil, &image.CorruptError{What: "inline data", Ino: a.Ino, Why: fmt.Sprintf("%d bytes, no whole cipher blocks", len(b))}
-	}
 	cipher.DecryptInline(b)
-	return b[:min(int64(len(b)), a.Size)], nil
+	return b[:a.Size], nil
 }
 
 // setInline stores contents in a form. The context comes first: what it has no

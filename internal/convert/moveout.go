@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"slices"
 
 	"fsenc/internal/crypt"
 	"fsenc/internal/crypt/policy"
@@ -15,33 +16,62 @@ import (
 // moveOutBatch is how many files one step of MoveOut takes.
 const moveOutBatch = 1024
 
-// InlineFiles lists the files with encrypted contents inside of their inodes,
-// and their policies.
-func InlineFiles(ctx context.Context, fs image.FS) (files []image.Ino, policies []policy.Policy, err error) {
-	if fs.Super().Inline == "" {
-		return nil, nil, nil
+// InlineFiles are the files with encrypted contents inside of their inodes.
+type InlineFiles struct {
+	Inodes   []image.Ino
+	Policies []policy.Policy // that they have
+
+	// NeedBytes is an upper bound of what MoveOut allocates.
+	NeedBytes int64
+}
+
+// FindInline looks for files with encrypted contents inside of their inodes,
+// and makes sure that they can be moved out. The error wraps image.ErrNoSpace
+// if there is no room for their blocks.
+func FindInline(ctx context.Context, fs image.FS) (*InlineFiles, error) {
+	var l InlineFiles
+	sb := fs.Super()
+	if sb.Inline == "" {
+		return &l, nil
 	}
-	seen := make(map[policy.Policy]bool)
-	err = fs.Inodes(func(a image.Attr, err error) error {
+	err := fs.Inodes(func(a image.Attr, err error) error {
 		if err != nil || a.Type != image.TypeRegular || !a.Inline || !a.Encrypted {
 			return err
 		}
-		raw, err := fs.Context(a.Ino)
-		if err != nil {
-			return err
-		}
-		c, err := policy.ParseContext(raw)
-		if err != nil {
+		if err := l.add(fs, a); err != nil {
 			return fmt.Errorf("inode %d: %w", a.Ino, err)
-		}
-		files = append(files, a.Ino)
-		if !seen[c.Policy] {
-			seen[c.Policy] = true
-			policies = append(policies, c.Policy)
 		}
 		return ctx.Err()
 	})
-	return files, policies, err
+	if err == nil && l.NeedBytes > sb.FreeBytes {
+		err = fmt.Errorf("%w: contents that move out of inodes may take %d bytes, %d are free", image.ErrNoSpace, l.NeedBytes, sb.FreeBytes)
+	}
+	return &l, err
+}
+
+// add notes one file.
+func (l *InlineFiles) add(fs image.FS, a image.Attr) error {
+	raw, err := fs.Context(a.Ino)
+	if err != nil {
+		return err
+	}
+	c, err := policy.ParseContext(raw)
+	if err != nil {
+		return err
+	}
+	if _, err := storedCipher(fs, a); err != nil {
+		return err
+	}
+	n, err := fs.CostUninline(a.Ino)
+	if err != nil {
+		return err
+	}
+	l.NeedBytes += n
+	l.Inodes = append(l.Inodes, a.Ino)
+	if !slices.Contains(l.Policies, c.Policy) {
+		l.Policies = append(l.Policies, c.Policy)
+	}
+	return nil
 }
 
 // MoveOut moves encrypted contents from inodes to blocks, which kernels without

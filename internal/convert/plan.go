@@ -91,6 +91,7 @@ type Totals struct {
 	Bytes                      int64 // of contents to be rewritten
 	Names                      uint64
 	Inline                     uint64 // files whose contents stay inside of the inode
+	MovedOut                   uint64 // files whose contents move from the inode into a block
 	Skipped                    uint64 // already as wanted
 	NeedBytes                  int64  // upper bound of what will be allocated
 	FreeBytes                  int64

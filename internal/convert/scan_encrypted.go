@@ -183,10 +183,8 @@ func (s *scanner) encryptedLeaf(a image.Attr, want policy.Policy, p *place, inde
 			s.refuse(p, a.Ino, "", "an encrypted file with inline data: run fsenc fsck")
 			return nil
 		}
-		if a.Inline && s.target != nil {
-			if err := s.inlined(a, p, *s.target); err != nil {
-				return err
-			}
+		if err := s.reinlined(a, p); err != nil {
+			return err
 		}
 		return s.mapped(a, p, index)
 	}

@@ -100,10 +100,20 @@ func KeepsInline(s image.Super, p policy.Policy) bool {
 	return s.Kind != "f2fs" || p.Flags&(policy.FlagIVInoLblk64|policy.FlagIVInoLblk32) != 0
 }
 
+// InlineLimit is how many bytes of ciphertext may be inside of an inode by the
+// rules of the format, whatever room there is. This project's formats have one
+// data unit there; f2fs's has as many as it takes.
+func InlineLimit(s image.Super, p policy.Policy) int {
+	if s.Kind == "f2fs" {
+		return s.BlockSize
+	}
+	return p.DataUnitSize(s.BlockSize)
+}
+
 // inlineWarnings are what setting EncryptedInlineData means, by filesystem.
 var inlineWarnings = map[string][]string{
-	"ext4":  {"encrypted_inline_data is this project's own format: every kernel and e2fsprogs refuse the filesystem while it is set"},
-	"btrfs": {"encrypted_inline_data is this project's own format: every kernel and btrfs-progs refuse the filesystem while it is set"},
+	"ext4":  {"encrypted_inline_data is this project's own format 1, an experiment: every kernel and e2fsprogs refuse the filesystem while it is set"},
+	"btrfs": {"encrypted_inline_data is this project's own format 1, an experiment: every kernel and btrfs-progs refuse the filesystem while it is set"},
 	"f2fs": {"encrypted_inline_data is a proposal (series v3 of June 2026) that no released kernel has",
 		"kernels that do not know it mount the filesystem all the same, fail to read just these files, and note that fsck.f2fs is due"},
 }
@@ -129,6 +139,9 @@ func Warnings(s image.Super, names []string) []string {
 	}
 	if slices.Contains(names, EncryptedInlineData) && s.Inline == "" {
 		w = append(w, inlineWarnings[s.Kind]...)
+		if s.Kind == "f2fs" {
+			w = append(w, "contents stay inside of inodes with --iv-ino-lblk-64 or --iv-ino-lblk-32 only: mounts with inlinecrypt do not read what other policies leave there")
+		}
 	}
 	if slices.Contains(names, StableInodes) && !s.StableInodes {
 		w = append(w, "with stable_inodes, tune2fs refuses a new UUID and resize2fs refuses to shrink")

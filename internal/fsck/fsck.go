@@ -44,6 +44,7 @@ type Result struct {
 	Inodes    uint64 // in use
 	Encrypted uint64 // marked encrypted
 	Opened    uint64 // of those, with a key at hand
+	Inline    uint64 // files with encrypted contents inside of their inodes
 	Errors    int
 	Warnings  int
 	Infos     int
@@ -67,6 +68,11 @@ func Check(ctx context.Context, fs image.FS, o Options) (Result, error) {
 		c.emit(Finding{Finding: image.Finding{ID: "feature-missing", Severity: image.Error,
 			Text:   "there are encrypted inodes, but the superblock does not have the encrypt feature",
 			Advice: "set it with fsenc setup: without it no kernel opens encrypted files"}})
+	}
+	if c.res.Inline == 0 && c.super.Inline != "" {
+		c.emit(Finding{Finding: image.Finding{ID: "inline-unused", Severity: image.Info,
+			Text:   "no file uses the feature encrypted_inline_data (" + c.super.Inline + "), for which kernels and tools refuse what they could read",
+			Advice: "fsenc setup IMAGE --remove --feature encrypted_inline_data clears it"}})
 	}
 	if err := c.names(); err != nil {
 		return c.res, err

@@ -12,16 +12,21 @@ import (
 // blocks, that mounts of any kind can read them and, with the key, that the
 // padding is zero.
 func (x *examiner) inline(s *subject) error {
+	x.out.res.Inline++
 	stored, err := x.fs.Inline(s.attr.Ino)
 	if err != nil {
 		return x.unreadable(s, "inline-damaged", err)
 	}
-	if want := (s.attr.Size + 15) &^ 15; int64(len(stored)) != want {
-		x.report(s, "inline-length", restore, "%d bytes inside of the inode, a size of %d has %d", len(stored), s.attr.Size, want)
+	if want := (s.attr.Size + 15) &^ 15; s.attr.Size < 0 || int64(len(stored)) != want {
+		x.report(s, "inline-length", restore, "%d bytes inside of the inode (%s), a size of %d has %d",
+			len(stored), x.super.Inline, s.attr.Size, want)
 		return nil
 	}
 	if s.context == nil || len(stored) == 0 {
 		return nil
+	}
+	if n := feature.InlineLimit(x.super, s.context.Policy); len(stored) > n {
+		x.report(s, "inline-length", restore, "%d bytes inside of the inode, %s has %d at most", len(stored), x.super.Inline, n)
 	}
 	if !feature.KeepsInline(x.super, s.context.Policy) {
 		x.found(image.Finding{ID: "inline-policy", Severity: image.Info, Ino: s.attr.Ino,

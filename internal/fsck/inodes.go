@@ -119,6 +119,7 @@ func (c *checker) take(r *examined) error {
 	c.nonces.add(r.nonces)
 	c.res.Inodes += r.res.Inodes
 	c.res.Encrypted += r.res.Encrypted
+	c.res.Inline += r.res.Inline
 	c.res.Opened += r.res.Opened
 	for _, f := range r.findings {
 		c.wait(f)

@@ -352,7 +352,8 @@ type InlineEncrypter interface {
 	FitsInline(ino Ino, stored, contextSize int) (bool, error)
 
 	// SetInline replaces what an inline file stores, zeros behind it. The size
-	// of the file stays.
+	// of the file stays. Nil makes room for a context, after which the new
+	// contents are set; where contexts lie elsewhere it may do nothing.
 	SetInline(ino Ino, stored []byte) error
 }
 

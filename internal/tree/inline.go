@@ -17,7 +17,7 @@ func (t *Tree) openInline(f *File, a image.Attr) (err error) {
 		return err
 	}
 	if f.inline, err = t.inlinePadded(a.Ino); err == nil {
-		f.inline = f.inline[:min(int64(len(f.inline)), a.Size)]
+		f.inline = f.inline[:a.Size]
 	}
 	return err
 }
@@ -30,9 +30,16 @@ func (t *Tree) InlinePadded(n Node) ([]byte, error) {
 }
 
 func (t *Tree) inlinePadded(ino image.Ino) ([]byte, error) {
+	a, err := t.fs.Stat(ino)
+	if err != nil {
+		return nil, err
+	}
 	b, err := t.fs.Inline(ino)
 	if err != nil {
 		return nil, err
+	}
+	if want := (a.Size + 15) &^ 15; a.Size < 0 || int64(len(b)) != want {
+		return nil, &image.CorruptError{What: "inline data", Ino: ino, Why: fmt.Sprintf("%d bytes, a size of %d has %d", len(b), a.Size, want)}
 	}
 	c, key, err := t.key(ino)
 	if err != nil {
@@ -43,9 +50,6 @@ func (t *Tree) inlinePadded(ino image.Ino) ([]byte, error) {
 		return nil, err
 	}
 	defer cipher.Close()
-	if len(b)%16 != 0 {
-		return nil, &image.CorruptError{What: "inline data", Ino: ino, Why: fmt.Sprintf("%d bytes, no whole cipher blocks", len(b))}
-	}
 	cipher.DecryptInline(b)
 	return b, nil
 }

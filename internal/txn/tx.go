@@ -236,7 +236,9 @@ func (t *Tx) syncHome() error {
 }
 
 // Wipe overwrites the log after End, or of a transaction that never began: all
-// of it if it held plaintext, else what names the image and the plan.
+// of it if it held plaintext, else what names the image and the plan. The header
+// goes first, and for good: with it, a crash could leave an older state than the
+// one that says that all is done.
 func (t *Tx) Wipe() error {
 	if t.log == nil {
 		return nil
@@ -245,7 +247,13 @@ func (t *Tx) Wipe() error {
 	if !t.head.Plaintext {
 		n = min(n, t.recBase)
 	}
-	zeros := make([]byte, min(n, 1<<20))
+	zeros := make([]byte, min(max(n, stateOff), 1<<20))
+	if _, err := t.log.WriteAt(zeros[:stateOff], headerOff); err != nil && err != io.EOF {
+		return fmt.Errorf("wipe log: %w", err)
+	}
+	if err := t.log.Sync(); err != nil {
+		return err
+	}
 	for off := int64(0); off < n; off += int64(len(zeros)) {
 		c := min(int64(len(zeros)), n-off)
 		if _, err := t.log.WriteAt(zeros[:c], off); err != nil && err != io.EOF {

@@ -36,7 +36,6 @@ func TestRefuse(t *testing.T) {
 		{"read-only", "feature read-only", []int{exitDamaged, exitRefused}},
 		{"unknown incompat 25", "feature FEATURE_I25", []int{exitDamaged}},
 		{"unknown incompat 11", "feature FEATURE_I11", []int{exitDamaged}},
-		{"encrypted inline data, which is to come", "feature FEATURE_I30", []int{exitDamaged}},
 		{"unknown ro_compat", "feature FEATURE_R20", []int{exitDamaged}},
 		{"snapshots", "feature snapshot_bitmap", []int{exitDamaged}},
 		{"dirdata", "feature dirdata", []int{exitDamaged}},

@@ -392,6 +392,7 @@ func testConvert(t *testing.T, v variant, inline bool) {
 
 	fs, s := openFile(t, p)
 	sound(t, fs, "as the kernel left it")
+	sameTree(t, "read", before, readTree(t, fs))
 	convert(t, fs, converter{encrypt: true, inline: inline, every: 97})
 	sound(t, fs, "encrypted")
 	s.Close()

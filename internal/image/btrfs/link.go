@@ -121,8 +121,12 @@ func (fs *FS) FitsInline(ino image.Ino, size, _ int) (bool, error) {
 }
 
 // SetInline implements image.InlineEncrypter. Of an encrypted inode the item is
-// marked encrypted, too.
+// marked encrypted, too. An item holds one byte at least, and takes no room from
+// the context.
 func (fs *FS) SetInline(ino image.Ino, data []byte) error {
+	if len(data) == 0 {
+		return nil
+	}
 	t, obj, r, err := fs.look(ino)
 	if err != nil {
 		return err
@@ -130,10 +134,16 @@ func (fs *FS) SetInline(ino image.Ino, data []byte) error {
 	if len(data) > fs.ss || len(data)+extInlineData > fs.maxItem() {
 		return fmt.Errorf("%w: %d bytes inside of the item of inode %d", image.ErrUnsupported, len(data), ino)
 	}
-	old, err := fs.inlineItem(t, obj)
+	// Between two calls the item may be empty, which no file's is.
+	k := key{obj, keyExtentData, 0}
+	item, err := fs.item(t, k)
 	if err != nil {
 		return err
 	}
+	if len(item) < extInlineData || item[offExtKind] != extInline {
+		return fs.itemError(t, k, "no inline data")
+	}
+	old := le.Uint64(item[offExtRAM:])
 	enc := byte(0)
 	if r.flag(inoEncrypt) {
 		enc = 1
@@ -141,5 +151,5 @@ func (fs *FS) SetInline(ino image.Ino, data []byte) error {
 	if err := fs.replace(t, key{obj, keyExtentData, 0}, fs.inlineExtent(data, enc)); err != nil {
 		return err
 	}
-	return fs.countInline(t, obj, old.ram, uint64(len(data)))
+	return fs.countInline(t, obj, old, uint64(len(data)))
 }

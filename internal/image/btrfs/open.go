@@ -218,12 +218,21 @@ func (fs *FS) findDefault() error {
 	if err != nil || b == nil {
 		return err
 	}
-	return fs.dirEntries(root, k, b, func(e *dirEntry) error {
+	err = fs.dirEntries(root, k, b, func(e *dirEntry) error {
 		if bytes.Equal(e.name, []byte("default")) {
 			fs.def = e.location.obj
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	if t, err := fs.treeOf(fs.def); isNotExist(err) || err == nil && !t.isFile() {
+		return fs.itemError(root, k, "the default is the subvolume %d, which is not there", fs.def)
+	} else if err != nil {
+		return err
+	}
+	return nil
 }
 
 // layoutItems is how many items of each subvolume findLayout looks at.

@@ -42,6 +42,12 @@ func (fs *FS) CheckVolume(report func(image.Finding)) {
 				Text: fmt.Sprintf("the superblock counts %d free blocks, the groups have %d", super, groups)})
 		}
 	}
+	if fs.sb.hasIncompat(incompatEncInline) && !fs.sb.hasIncompat(incompatEncrypt) {
+		found("inline-feature", "set it with fsenc setup", "encrypted_inline_data is set (%s), but not encrypt, which it needs", InlineLayout)
+	}
+	if fs.sb.hasIncompat(incompatEncInline) && !fs.sb.hasIncompat(incompatInlineData) {
+		found("inline-feature", "restore the superblock", "encrypted_inline_data is set (%s), but not inline_data, which it needs", InlineLayout)
+	}
 	if fs.sb.hasRO(roSharedBlocks) {
 		found("shared-blocks", "leave it as it is: no block may be encrypted for one of its owners", "files share blocks")
 	}
@@ -58,6 +64,9 @@ func (fs *FS) CheckInode(ino image.Ino, report func(image.Finding)) {
 		report(image.Finding{ID: id, Severity: s, Ino: ino, Text: fmt.Sprintf(format, a...), Advice: advice})
 	}
 	fs.checkContexts(in, found)
+	if in.raw.hasFlag(flInlineData) && fs.inlineCipher(in) {
+		fs.checkInline(in, found)
+	}
 	if in.raw.fileType() == image.TypeSymlink && !in.raw.hasFlag(flInlineData) {
 		fs.checkLinkForm(in, found)
 	}
@@ -127,5 +136,30 @@ func (fs *FS) checkLinkForm(in *inode, found finder) {
 	}
 	if rest := area[in.raw.size():]; in.raw.hasFlag(flEncrypt) && len(bytes.TrimLeft(rest, "\x00")) > 0 {
 		found("symlink-slack", image.Warning, "make the link anew", "bytes behind the encrypted target: remains of another one")
+	}
+}
+
+// checkInline checks where the pieces of encrypted inline data lie: whole cipher
+// blocks, as much in the attribute as i_block has no room for, nothing behind.
+func (fs *FS) checkInline(in *inode, found finder) {
+	const restore = "restore the inode from a backup, or remove it"
+	if in.raw.hasFlag(flExtents) {
+		found("inline-form", image.Error, restore, "the contents lie in the inode (%s), which says that it has extents", InlineLayout)
+	}
+	rest, err := fs.inlineRest(in)
+	if err != nil {
+		return // Inline reports it
+	}
+	stored := storedInline(in.raw.size())
+	if want := max(stored, iblockSize) - iblockSize; uint64(len(rest)) != want {
+		found("inline-form", image.Error, restore, "%d bytes of contents (%s) behind those in i_block, a size of %d has %d",
+			len(rest), InlineLayout, in.raw.size(), want)
+	}
+	if slack := in.raw.iblock()[min(stored, iblockSize):]; len(bytes.TrimLeft(slack, "\x00")) > 0 {
+		found("inline-slack", image.Warning, "write the file anew", "bytes behind the encrypted contents in the inode (%s): remains of others", InlineLayout)
+	}
+	if body, err := fs.ibodyXattrs(in); err == nil && findXattr(body, xattrEncryption, xattrContext) == nil {
+		found("inline-context", image.Warning, "fsenc rekey places it anew",
+			"the context of a file with encrypted inline data (%s) is not in the inode", InlineLayout)
 	}
 }

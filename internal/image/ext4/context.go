@@ -41,15 +41,16 @@ func (fs *FS) Context(ino image.Ino) ([]byte, error) {
 
 // SetContext stores the context and sets ENCRYPT; nil removes both. The DAX
 // flag, with which the kernel refuses a policy, is cleared. An inode whose
-// contents are inline is refused without the feature for that: there is no such
-// encrypted inode, and the contents may take the room of the context. The attributes that stay are
-// laid out again, so that of removed bytes nothing remains between them.
+// contents are inline is refused unless it is a file and there is the feature
+// for that: there is no such encrypted inode, and the contents may take the room
+// of the context. The attributes that stay are laid out again, so that of
+// removed bytes nothing remains between them.
 func (fs *FS) SetContext(ino image.Ino, context []byte) error {
 	in, err := fs.inode(ino)
 	if err != nil {
 		return err
 	}
-	if context != nil && in.raw.hasFlag(flInlineData) && !fs.sb.hasIncompat(incompatEncInline) {
+	if context != nil && in.raw.hasFlag(flInlineData) && !fs.mayEncryptInline(in) {
 		return fmt.Errorf("%w: context on inode %d, whose contents are inline", image.ErrUnsupported, ino)
 	}
 	body, block, err := fs.otherXattrs(in)

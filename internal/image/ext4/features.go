@@ -51,6 +51,9 @@ func (fs *FS) SetFeatures(set, clear []string) error {
 // setFeatureWords puts the two words into the superblock, with what belongs to
 // the encrypt feature, and stages the backups.
 func (fs *FS) setFeatureWords(compat, incompat uint32) error {
+	if incompat&incompatEncInline != 0 && incompat&incompatEncrypt == 0 {
+		return fmt.Errorf("%w: encrypted_inline_data without encrypt", image.ErrUnsupported)
+	}
 	old := fs.sb.u32(offIncompat)
 	fs.sb.set32(offCompat, compat)
 	fs.sb.set32(offIncompat, incompat)

@@ -33,18 +33,28 @@ func (fs *FS) inlineData(in *inode) ([]byte, error) {
 	data := append(append([]byte{}, in.raw.iblock()...), rest...)
 	size := in.raw.size()
 	if fs.inlineCipher(in) {
-		size = (size + 15) &^ 15
+		size = storedInline(size)
 	}
 	return data[:min(size, uint64(len(data)))], nil
 }
 
-// inlineCipher reports whether the inline data of an inode are encrypted.
-func (fs *FS) inlineCipher(in *inode) bool {
-	return in.raw.hasFlag(flEncrypt) && in.raw.fileType() == image.TypeRegular && fs.sb.hasIncompat(incompatEncInline)
+// mayEncryptInline reports whether the filesystem has encrypted inline data and
+// the inode is of a type for them.
+func (fs *FS) mayEncryptInline(in *inode) bool {
+	return in.raw.fileType() == image.TypeRegular && fs.sb.hasIncompat(incompatEncInline)
 }
 
+// inlineCipher reports whether the inline data of an inode are encrypted.
+func (fs *FS) inlineCipher(in *inode) bool {
+	return in.raw.hasFlag(flEncrypt) && fs.mayEncryptInline(in)
+}
+
+// storedInline is how many bytes of ciphertext stand for size bytes: whole
+// cipher blocks.
+func storedInline(size uint64) uint64 { return (size + 15) &^ 15 }
+
 // FitsInline implements image.InlineEncrypter. Of an empty file there is nothing
-// to keep, and what is kept is one data unit of at most a block.
+// to keep, and what is kept is at most a block.
 func (fs *FS) FitsInline(ino image.Ino, stored, contextSize int) (bool, error) {
 	in, err := fs.inlineFile(ino)
 	if err != nil || stored == 0 || stored > fs.bs {
