@@ -105,6 +105,9 @@ func (fs *FS) parseExtent(t *tree, k key, b []byte) (e fileExtent, err error) {
 		if len(rest) < 4 || uint64(le.Uint32(rest)) != uint64(len(rest)-4) || len(rest)-4 > maxContext {
 			return e, bad("%d bytes", len(b))
 		}
+		if fs.write {
+			return e, fmt.Errorf("%w: writing the layout %s", image.ErrUnsupported, layoutV5)
+		}
 		e.context, e.appended = string(rest[4:]), true
 	}
 	e.disk, e.diskLen = le.Uint64(b[offExtDisk:]), le.Uint64(b[offExtDiskLen:])

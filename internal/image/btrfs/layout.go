@@ -11,9 +11,14 @@ const (
 	InlineLayout = "btrfs encrypted_inline_data 1 (fsenc's own)"
 )
 
+// layoutItems is how many items of each subvolume findLayout looks at.
+const layoutItems = 20000
+
 // findLayout tells the two layouts of extent contexts apart by the first extent
 // that is encrypted: series v5 appended contexts to the items of extents. Nothing
-// else tells, and where there are only names the two are the same.
+// else tells, and where there are only names the two are the same. Of a subvolume
+// that begins with much that is not encrypted it reads just that: then who meets
+// an item of the other layout refuses to change it.
 func (fs *FS) findLayout() (v5 bool, err error) {
 	if !fs.sb.has(incompatEncrypt) {
 		return false, nil
@@ -27,7 +32,9 @@ func (fs *FS) findLayout() (v5 bool, err error) {
 		if err != nil {
 			return false, err
 		}
+		n := 0
 		err = fs.each(t, key{}, func(k key, b []byte) (bool, error) {
+			n++
 			if k.kind == keyContext {
 				return false, errStop
 			}
@@ -35,7 +42,7 @@ func (fs *FS) findLayout() (v5 bool, err error) {
 				v5 = true
 				return false, errStop
 			}
-			return true, nil
+			return n < layoutItems, nil
 		})
 		if errors.Is(err, errStop) {
 			return v5, nil

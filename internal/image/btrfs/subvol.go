@@ -156,7 +156,19 @@ func (fs *FS) family(id uint64) ([]uint64, error) {
 	return out, nil
 }
 
-func allZero(b []byte) bool { return len(bytes.TrimLeft(b, "\x00")) == 0 }
+func allZero(b []byte) bool {
+	for ; len(b) >= 8; b = b[8:] {
+		if le.Uint64(b) != 0 {
+			return false
+		}
+	}
+	for _, c := range b {
+		if c != 0 {
+			return false
+		}
+	}
+	return true
+}
 
 // ReadOnly reports whether the inode's subvolume is marked read-only.
 func (fs *FS) ReadOnly(ino image.Ino) (bool, error) {
