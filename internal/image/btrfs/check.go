@@ -38,6 +38,13 @@ func (fs *FS) CheckInode(ino image.Ino, report func(image.Finding)) {
 	if gen := fs.sb.u64(offGeneration); r.u64(offInoGen) > gen || r.u64(offInoTrans) > gen {
 		found("inode-generation", image.Error, adviceCheck, "of generation %d, changed in %d; the filesystem is of %d", r.u64(offInoGen), r.u64(offInoTrans), gen)
 	}
+	// What cannot be read of it is reported by who reads contexts.
+	_ = fs.eachOf(t, obj, keyInodeContext, func(off uint64, _ []byte) error {
+		if off != 0 {
+			found("context-misplaced", image.Error, restoreAdvice, "an encryption context at offset %d, where no kernel looks", off)
+		}
+		return nil
+	})
 	fs.checkNames(t, obj, r, found)
 	fs.checkXattrs(t, obj, found)
 	switch r.fileType() {

@@ -148,6 +148,11 @@ var volumeFindings = []finding{
 	{"extent-contexts-differ", extentsImage, func(d *damager) { // plain in one place
 		d.item(subvol, key{fileMid, keyExtentData, 0}, func(b []byte) { b[offExtEncryption] = 0 })
 	}},
+	{"extent-nonce-reused", basicImage, func(d *damager) {
+		p, _ := d.find(treeFS, key{fileBig, keyContext, 0})
+		c := bytes.Clone(p.data())
+		d.item(treeFS, key{fileSparse, keyContext, 40960}, func(b []byte) { copy(b, c) })
+	}},
 	{"structure-damaged", basicImage, func(d *damager) { // a tree that is newer than all
 		d.item(treeRoot, key{treeCsum, keyRoot, 0}, func(b []byte) { put64(b, offRootGen, 1000) })
 	}},
@@ -294,6 +299,7 @@ var inodeFindings = []finding{
 	{"extent-context-foreign", basicImage, func(d *damager) {
 		d.item(treeFS, key{fileBig, keyContext, 0}, func(b []byte) { b[offExtCtxID]++ })
 	}},
+	{"context-misplaced", basicImage, func(d *damager) { d.insert(treeFS, key{fileBig, keyInodeContext, 7}, make([]byte, ctxSize)) }},
 	{"layouts-mixed", basicImage, func(d *damager) { d.appendContext(fileBig) }},
 	{"verity-encrypted", basicImage, func(d *damager) {
 		d.insert(treeFS, key{fileBig, keyVerityDesc, 0}, []byte{1})

@@ -93,7 +93,7 @@ func (r rawInode) fileType() image.FileType {
 // inode reads an inode item.
 func (fs *FS) inode(t *tree, obj uint64) (rawInode, error) {
 	if isVacant(obj) {
-		return t.vacant(), nil
+		return fs.vacant(t)
 	}
 	k := key{obj, keyInode, 0}
 	b, err := fs.item(t, k)

@@ -47,7 +47,7 @@ func (fs *FS) CheckVolume(report func(image.Finding)) {
 	}
 	fs.checkSupers(found)
 	s := newStructure(fs, found)
-	for _, step := range []func() error{s.readExtents, s.walkTrees, s.compareExtents, s.checkGroups, s.checkDevice, s.checkSums, s.checkSubvolumes} {
+	for _, step := range []func() error{s.readExtents, s.walkTrees, s.compareExtents, s.checkNonces, s.checkGroups, s.checkDevice, s.checkSums, s.checkSubvolumes} {
 		if err := step(); err != nil {
 			s.damaged(err)
 		}

@@ -1,7 +1,9 @@
 package btrfs
 
 import (
+	"cmp"
 	"hash/maphash"
+	"slices"
 
 	"fsenc/internal/image"
 )
@@ -127,6 +129,29 @@ func (s *structure) sameContext(t *tree, obj uint64, e *fileExtent, u *extentUse
 		bad("files have different contexts for the extent at block %d, one of them inode %d", s.fs.pblk(e.disk), inoOf(t.id, obj))
 	}
 	u.context = h
+	return nil
+}
+
+// checkNonces reports extents that have the context of another: their data units
+// are encrypted alike. The posted series makes such, where it splits what is
+// written past the page cache.
+func (s *structure) checkNonces() error {
+	type use struct{ context, addr uint64 }
+	var all []use
+	for i := range s.extents {
+		if u := &s.extents[i]; u.context != 0 {
+			all = append(all, use{u.context, u.addr})
+		}
+	}
+	slices.SortFunc(all, func(a, b use) int { return cmp.Or(cmp.Compare(a.context, b.context), cmp.Compare(a.addr, b.addr)) })
+	told := 0
+	for i := 1; i < len(all) && told < maxDetail; i++ {
+		if all[i].context == all[i-1].context {
+			told++
+			s.found("extent-nonce-reused", image.Warning, "copy the files, and remove these",
+				"the extents at blocks %d and %d have one nonce", s.fs.pblk(all[i-1].addr), s.fs.pblk(all[i].addr))
+		}
+	}
 	return nil
 }
 
