@@ -15,7 +15,7 @@
 //
 //	super.go     superblock and its copies; chunk.go logical to physical
 //	block.go     tree blocks: leaves and nodes; tree.go searching them
-//	subvol.go    file trees; inode.go, dir.go, extent.go, xattr.go what is in them
+//	subvol.go    file trees; inode.go, dir.go, extent.go what is in them
 //	cow.go       changing trees copy on write; item.go items of a leaf
 //	space.go     free space; alloc.go taking it; group.go new chunks; room.go limits
 //	ref.go       references to extents; extentitem.go, applyref.go in their tree

@@ -307,6 +307,9 @@ func TestCopies(t *testing.T) {
 		t.Errorf("the second copy is not read: %v", err)
 	}
 	wantScrub(t, fs, image.Warning)
+	if found := findings(fs); len(found) != 1 || found["tree-copy-damaged"] == "" {
+		t.Errorf("the checker finds %v", found)
+	}
 	_, err = d.s.WriteAt(broken, int64(places(data)[1]))
 	d.check(err)
 	wantScrub(t, fs, image.Error)

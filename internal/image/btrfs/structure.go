@@ -26,6 +26,8 @@ type structure struct {
 	inode    key    // the file under way in summing, and whether its data have none
 	noSums   bool
 
+	buf []byte // for copies of tree blocks
+
 	detail map[uint64]*refDiff // of the extents that do not fit, in the second turn
 }
 

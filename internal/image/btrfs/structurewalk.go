@@ -1,6 +1,7 @@
 package btrfs
 
 import (
+	"bytes"
 	"cmp"
 	"hash/maphash"
 	"slices"
@@ -52,6 +53,9 @@ func (s *structure) visit(t *tree, addr uint64, e expect) {
 		s.damaged(err)
 		return
 	}
+	if err := s.checkCopies(b); err != nil {
+		s.damaged(err)
+	}
 	for i := range b.items() {
 		if b.level() == 0 {
 			if err := s.leafItem(t, b, i, shared); err != nil {
@@ -68,6 +72,26 @@ func (s *structure) visit(t *tree, addr uint64, e expect) {
 		s.refer(child, uint64(s.fs.ns), e.level-1, r)
 		first := b.key(i)
 		s.visit(t, child, expect{tree: t.id, level: e.level - 1, gen: gen, first: &first})
+	}
+}
+
+// checkCopies compares the copies of a block, of which one is sound.
+func (s *structure) checkCopies(b *block) error {
+	if s.detail != nil {
+		return nil
+	}
+	if s.buf == nil {
+		s.buf = make([]byte, s.fs.ns)
+	}
+	for mirror := 0; ; mirror++ {
+		ok, err := s.fs.readMirror(s.buf, b.addr, mirror)
+		if err != nil || !ok {
+			return err
+		}
+		if !s.fs.sum.good(s.buf) || !bytes.Equal(s.buf[:32], b.raw[:32]) {
+			s.found("tree-copy-damaged", image.Warning, "copies are repaired by btrfs scrub",
+				"copy %d of the block of tree %d at block %d is damaged, another is sound", mirror, int64(b.owner()), s.fs.pblk(b.addr))
+		}
 	}
 }
 
