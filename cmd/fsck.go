@@ -44,7 +44,7 @@ func newFsck(a *app) *cobra.Command {
 	}
 	c.Flags().BoolVar(&o.repair, "repair", false, "put right what can be without a doubt")
 	c.Flags().BoolVar(&o.preen, "preen", false, "likewise, without asking")
-	c.Flags().BoolVar(&o.content, "content", false, "read all contents of the files that a key opens")
+	c.Flags().BoolVar(&o.content, "content", false, "read all contents of the files that a key opens, and what has checksums (btrfs)")
 	o.keys.register(c.Flags())
 	return c
 }

@@ -168,10 +168,10 @@ func newConversion(tx *txn.Tx, fs image.FS, p *Plan, keys *crypt.Keyring, pos po
 		limits: defaultLimits,
 		report: func(Progress) {},
 	}
-	if sb.NamedInodes {
+	c.extents, _ = fs.(image.ByExtent)
+	if sb.NamedInodes || c.extents != nil {
 		c.limits.staged = wholeInodes
 	}
-	c.extents, _ = fs.(image.ByExtent)
 	tx.SetTransform(c.recode)
 	return c
 }

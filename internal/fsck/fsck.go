@@ -31,7 +31,8 @@ type Finding struct {
 type Options struct {
 	// Keys may be nil. What a key opens is decoded.
 	Keys *crypt.Keyring
-	// Content reads all contents of encrypted files, not just their ends.
+	// Content reads all contents of encrypted files, not just their ends, and
+	// whatever else has checksums.
 	Content bool
 	// Report is called for each finding.
 	Report func(Finding)
@@ -78,6 +79,12 @@ func Check(ctx context.Context, fs image.FS, o Options) (Result, error) {
 		return c.res, err
 	}
 	c.unnamed()
+	if scrubber, ok := fs.(image.Scrubber); ok && o.Content {
+		err := scrubber.CheckData(ctx.Err, func(f image.Finding) { c.emit(Finding{Finding: f}) })
+		if err != nil {
+			return c.res, c.stopped("checksums-damaged", err)
+		}
+	}
 	return c.res, ctx.Err()
 }
 

@@ -50,6 +50,14 @@ type Ranged interface {
 	InodesIn(first, end Ino, f func(Attr, error) error) error
 }
 
+// Scrubber is what a filesystem package has beside FS where contents have
+// checksums.
+type Scrubber interface {
+	// CheckData compares all copies of all contents with their checksums. It
+	// calls goOn now and then, and ends with its first error.
+	CheckData(goOn func() error, report func(Finding)) error
+}
+
 // VerityLocator is what a filesystem has beside FS that keeps fs-verity's
 // descriptor in the file, where an attribute tells.
 type VerityLocator interface {

@@ -3,7 +3,6 @@ package btrfs
 import (
 	"bytes"
 	"fmt"
-	"sort"
 
 	"fsenc/internal/image"
 )
@@ -78,9 +77,22 @@ func (b *block) setChild(i int, addr, gen uint64) {
 
 // find is the first slot whose key is not below k, and whether it is k.
 func (b *block) find(k key) (int, bool) {
-	n := b.items()
-	i := sort.Search(n, func(i int) bool { return b.key(i).compare(k) >= 0 })
-	return i, i < n && b.key(i) == k
+	n, size := b.items(), itemSize
+	if b.level() > 0 {
+		size = ptrSize
+	}
+	slots := b.raw[headerSize : headerSize+n*size]
+	low, high := 0, n
+	for low < high {
+		m := int(uint(low+high) / 2)
+		s := slots[m*size:][:keySize]
+		if obj := le.Uint64(s); obj < k.obj || obj == k.obj && keyOf(s).compare(k) < 0 {
+			low = m + 1
+		} else {
+			high = m
+		}
+	}
+	return low, low < n && b.key(low) == k
 }
 
 // expect is what the place that refers to a block says of it.

@@ -38,6 +38,13 @@ func (fs *FS) CheckInode(ino image.Ino, report func(image.Finding)) {
 	if gen := fs.sb.u64(offGeneration); r.u64(offInoGen) > gen || r.u64(offInoTrans) > gen {
 		found("inode-generation", image.Error, adviceCheck, "of generation %d, changed in %d; the filesystem is of %d", r.u64(offInoGen), r.u64(offInoTrans), gen)
 	}
+	// What cannot be read of it is reported by who reads contexts.
+	_ = fs.eachOf(t, obj, keyInodeContext, func(off uint64, _ []byte) error {
+		if off != 0 {
+			found("context-misplaced", image.Error, restoreAdvice, "an encryption context at offset %d, where no kernel looks", off)
+		}
+		return nil
+	})
 	fs.checkNames(t, obj, r, found)
 	fs.checkXattrs(t, obj, found)
 	switch r.fileType() {
@@ -95,9 +102,6 @@ func (fs *FS) checkFile(t *tree, obj uint64, r rawInode, found finder) {
 		}
 		byDisk[e.disk] = e.context
 	}
-	if fs.v5 {
-		return
-	}
 	_ = fs.eachOf(t, obj, keyContext, func(off uint64, _ []byte) error { // damage was met before
 		if !wanted[off] {
 			found("extent-context-stale", image.Warning, "fsenc fsck --repair removes it: the next write there would fail",
@@ -121,7 +125,7 @@ func (fs *FS) checkMapping(r rawInode, list []fileExtent, found finder) {
 		if end = e.off + e.len; e.kind == extInline {
 			end = uint64(fs.ss)
 		}
-		if (e.appended || e.enc == 1 && e.context != "") && e.appended != fs.v5 {
+		if v5, err := fs.layout(); err == nil && (e.appended || e.enc == 1 && e.context != "") && e.appended != v5 {
 			found("layouts-mixed", image.Error, restoreAdvice, "the extent at offset %d has its context in the layout of another series", e.off)
 		}
 		if e.kind == extInline {

@@ -21,6 +21,7 @@ func (fs *FS) cowPath(t *tree, k key) (p *path, found bool, err error) {
 		}
 		t.addr, t.gen, t.changed = b.addr, fs.gen, true
 	}
+	t.recent.Store(nil)
 	p = &path{t: t, top: t.level}
 	for {
 		p.node[b.level()] = b
@@ -76,6 +77,9 @@ func (fs *FS) cow(t *tree, b *block, isRoot bool) (*block, error) {
 		}
 	}
 	fs.addRef(id, ref{kind: keyTreeRef, root: t.id}, -1)
+	if refs == 1 {
+		fs.cache.drop(b.addr) // nobody reads it any more
+	}
 	return n, err
 }
 
@@ -210,15 +214,11 @@ func (fs *FS) replace(t *tree, k key, data []byte) error {
 	if !found {
 		return fs.itemError(t, k, "is missing")
 	}
-	if old := p.data(); len(old) == len(data) {
-		copy(old, data)
+	if len(data)-len(p.data()) <= fs.leafRoom(p.leaf()) {
+		fs.setItem(p.leaf(), p.slot[0], data)
 		return nil
 	}
 	fs.cutItem(p.leaf(), p.slot[0])
-	if fs.leafRoom(p.leaf()) >= itemSize+len(data) {
-		fs.putItem(p.leaf(), p.slot[0], k, data)
-		return nil
-	}
 	if p.leaf().items() == 0 {
 		return fmt.Errorf("%w: an item of %d bytes in tree %d", image.ErrUnsupported, len(data), int64(t.id))
 	}

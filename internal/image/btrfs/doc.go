@@ -15,11 +15,14 @@
 //
 //	super.go     superblock and its copies; chunk.go logical to physical
 //	block.go     tree blocks: leaves and nodes; tree.go searching them
-//	subvol.go    file trees; inode.go, dir.go, extent.go, xattr.go what is in them
+//	subvol.go    file trees; inode.go, dir.go, extent.go what is in them
 //	cow.go       changing trees copy on write; item.go items of a leaf
-//	alloc.go     free space; ref.go references to extents; freespace.go its tree
-//	sums.go      checksums of data
-//	flush.go     one transaction
+//	space.go     free space; alloc.go taking it; group.go new chunks; room.go limits
+//	ref.go       references to extents; extentitem.go, applyref.go in their tree
+//	freespace.go the free space tree; sums.go checksums of data
+//	setdir.go, link.go, context.go, create.go, remove.go, share.go edits
+//	flush.go     one transaction; fresh.go what it puts into free space
+//	residue.go   what is to be wiped
 //
 // # Editing
 //

@@ -10,6 +10,7 @@ import (
 type edits struct {
 	gen   uint64 // of the transaction
 	dirty map[uint64]*block
+	data  map[uint64][]byte // sectors of new extents, by logical address
 	refs  map[extentID]*refChange
 	space []spaceChange // to be entered in the free space tree
 
@@ -18,6 +19,8 @@ type edits struct {
 	adding   bool // a chunk is being added
 	noChunks bool // there is no room for another
 
+	wiped *block // the leaf whose gap was found clear last
+
 	superDirty bool
 }
 
@@ -25,6 +28,7 @@ type edits struct {
 func (fs *FS) begin() {
 	fs.gen = fs.sb.u64(offGeneration) + 1
 	fs.dirty = make(map[uint64]*block)
+	fs.data = make(map[uint64][]byte)
 	fs.refs = make(map[extentID]*refChange)
 	fs.space = nil
 }

@@ -105,6 +105,9 @@ func (fs *FS) parseExtent(t *tree, k key, b []byte) (e fileExtent, err error) {
 		if len(rest) < 4 || uint64(le.Uint32(rest)) != uint64(len(rest)-4) || len(rest)-4 > maxContext {
 			return e, bad("%d bytes", len(b))
 		}
+		if fs.write {
+			return e, fmt.Errorf("%w: writing the layout %s", image.ErrUnsupported, layoutV5)
+		}
 		e.context, e.appended = string(rest[4:]), true
 	}
 	e.disk, e.diskLen = le.Uint64(b[offExtDisk:]), le.Uint64(b[offExtDiskLen:])
@@ -166,6 +169,9 @@ func (fs *FS) Extents(ino image.Ino) ([]image.Extent, error) {
 	}
 	var out []image.Extent
 	for i := range list {
+		if list[i].appended && list[i].enc == 1 {
+			return nil, fmt.Errorf("%w: inode %d: contents in the layout %s", image.ErrUnsupported, ino, layoutV5)
+		}
 		if x, ok := fs.extent(&list[i], r.flag(inoEncrypt)); ok {
 			if x.Context == "" && !x.Plain && r.flag(inoEncrypt) && !x.Unwritten {
 				return nil, fs.itemError(t, key{obj, keyExtentData, list[i].off}, "encrypted, and there is no context for it")

@@ -2,6 +2,7 @@ package btrfs
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -146,6 +147,11 @@ var volumeFindings = []finding{
 	}},
 	{"extent-contexts-differ", extentsImage, func(d *damager) { // plain in one place
 		d.item(subvol, key{fileMid, keyExtentData, 0}, func(b []byte) { b[offExtEncryption] = 0 })
+	}},
+	{"extent-nonce-reused", basicImage, func(d *damager) {
+		p, _ := d.find(treeFS, key{fileBig, keyContext, 0})
+		c := bytes.Clone(p.data())
+		d.item(treeFS, key{fileSparse, keyContext, 40960}, func(b []byte) { copy(b, c) })
 	}},
 	{"structure-damaged", basicImage, func(d *damager) { // a tree that is newer than all
 		d.item(treeRoot, key{treeCsum, keyRoot, 0}, func(b []byte) { put64(b, offRootGen, 1000) })
@@ -293,6 +299,8 @@ var inodeFindings = []finding{
 	{"extent-context-foreign", basicImage, func(d *damager) {
 		d.item(treeFS, key{fileBig, keyContext, 0}, func(b []byte) { b[offExtCtxID]++ })
 	}},
+	{"context-misplaced", basicImage, func(d *damager) { d.insert(treeFS, key{fileBig, keyInodeContext, 7}, make([]byte, ctxSize)) }},
+	{"layouts-mixed", basicImage, func(d *damager) { d.appendContext(fileBig) }},
 	{"verity-encrypted", basicImage, func(d *damager) {
 		d.insert(treeFS, key{fileBig, keyVerityDesc, 0}, []byte{1})
 	}},
@@ -335,5 +343,64 @@ func TestFindings(t *testing.T) {
 				t.Errorf("not found, but %v", found)
 			}
 		})
+	}
+}
+
+// appendContext gives the first extent of a file the form of series v5.
+func (d *damager) appendContext(obj uint64) {
+	d.Helper()
+	d.edit(func(fs *FS) error {
+		t, err := fs.treeOf(treeFS)
+		if err != nil {
+			return err
+		}
+		b, err := fs.item(t, key{obj, keyExtentData, 0})
+		if err != nil {
+			return err
+		}
+		b = le.AppendUint32(bytes.Clone(b), contextSize)
+		c, err := fs.item(t, key{obj, keyContext, 0})
+		if err != nil {
+			return err
+		}
+		b = append(b, c...)
+		if err := fs.remove(t, key{obj, keyContext, 0}); err != nil {
+			return err
+		}
+		return fs.set(t, key{obj, keyExtentData, 0}, b)
+	})
+}
+
+// An image of series v5 is known as one, and its contents are not taken for those
+// of v6. It is not written to.
+func TestOldLayout(t *testing.T) {
+	d := newDamager(t, basicImage)
+	var off []key
+	d.check(d.fs.each(d.tree(treeFS), key{}, func(k key, _ []byte) (bool, error) {
+		if k.kind == keyContext {
+			off = append(off, k)
+		}
+		return true, nil
+	}))
+	d.edit(func(fs *FS) error {
+		t, err := fs.treeOf(treeFS)
+		for _, k := range off {
+			if err == nil && k.obj != fileBig {
+				err = fs.remove(t, k)
+			}
+		}
+		return err
+	})
+	d.appendContext(fileBig)
+	fs, err := Open(d.s, image.Options{})
+	d.check(err)
+	if got := fs.Super().Layout; got != layoutV5 {
+		t.Errorf("layout %q", got)
+	}
+	if _, err := fs.Extents(inoOf(treeFS, fileBig)); !errors.Is(err, image.ErrUnsupported) {
+		t.Errorf("mapping: %v", err)
+	}
+	if _, err := Open(d.s, image.Options{Write: true}); !errors.Is(err, image.ErrUnsupported) {
+		t.Errorf("for writing: %v", err)
 	}
 }

@@ -54,17 +54,10 @@ func (fs *FS) endTransaction() error {
 			break
 		}
 	}
-	addrs := make([]uint64, 0, len(fs.dirty))
-	for a := range fs.dirty {
-		addrs = append(addrs, a)
+	if err := fs.writeFresh(); err != nil {
+		return err
 	}
-	slices.Sort(addrs)
-	for _, a := range addrs {
-		b := fs.dirty[a]
-		fs.sum.seal(b.raw)
-		if err := fs.writeLogical(b.raw, a); err != nil {
-			return err
-		}
+	for _, b := range fs.dirty {
 		b.dirty = false
 		fs.cache.put(b)
 	}

@@ -93,7 +93,7 @@ func (r rawInode) fileType() image.FileType {
 // inode reads an inode item.
 func (fs *FS) inode(t *tree, obj uint64) (rawInode, error) {
 	if isVacant(obj) {
-		return t.vacant(), nil
+		return fs.vacant(t)
 	}
 	k := key{obj, keyInode, 0}
 	b, err := fs.item(t, k)
@@ -229,15 +229,6 @@ func (fs *FS) Context(ino image.Ino) ([]byte, error) {
 	return append([]byte{}, b...), nil
 }
 
-// Layouts of the proposed encryption.
-const (
-	layoutV6 = "btrfs-fscrypt-v6 (proposed)"
-	layoutV5 = "btrfs-fscrypt-v5 (proposed, old)"
-
-	// InlineLayout is the format of encrypted inline extents.
-	InlineLayout = "btrfs encrypted_inline_data 1 (fsenc's own)"
-)
-
 // Super returns what the superblock says.
 func (fs *FS) Super() image.Super {
 	sb := fs.sb
@@ -261,7 +252,7 @@ func (fs *FS) Super() image.Super {
 	}
 	if s.Encrypt {
 		s.Layout = layoutV6
-		if fs.v5 {
+		if v5, err := fs.layout(); err == nil && v5 { // damage is told by who reads files
 			s.Layout = layoutV5
 		}
 	}

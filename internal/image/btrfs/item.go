@@ -46,11 +46,24 @@ func (fs *FS) cutItem(b *block, i int) {
 	b.setItems(n - 1)
 }
 
+// setItem gives item i other data, for which there is room.
+func (fs *FS) setItem(b *block, i int, data []byte) {
+	low, at := fs.leafLow(b), headerSize+b.dataOff(i)
+	more := len(data) - len(b.data(i))
+	copy(b.raw[low-more:at-more], b.raw[low:at])
+	if more < 0 {
+		clear(b.raw[low : low-more])
+	}
+	fs.shift(b, i, -more)
+	le.PutUint32(b.slot(i)[keySize+4:], uint32(len(data)))
+	copy(b.raw[at-more:], data)
+}
+
 // shift moves the offsets of the data of items from i on.
 func (fs *FS) shift(b *block, i, by int) {
-	for ; i < b.items(); i++ {
-		s := b.slot(i)
-		le.PutUint32(s[keySize:], uint32(int(le.Uint32(s[keySize:]))+by))
+	slots := b.raw[headerSize : headerSize+b.items()*itemSize]
+	for at := i*itemSize + keySize; at < len(slots); at += itemSize {
+		le.PutUint32(slots[at:], le.Uint32(slots[at:])+uint32(by))
 	}
 }
 

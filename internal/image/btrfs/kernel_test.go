@@ -161,6 +161,16 @@ func fillSizes(a string) {
 	for i := range 900 {
 		must(os.WriteFile(filepath.Join(many, fmt.Sprintf("f%04d", i)), random(i%60+1), 0o600))
 	}
+	holes := filepath.Join(a, "holes") // so many that the free space tree has bitmaps
+	must(os.Mkdir(holes, 0o755))
+	for i := range 300 {
+		must(os.WriteFile(filepath.Join(holes, fmt.Sprint(i)), random(5000), 0o600))
+	}
+	unix.Sync()
+	for i := range 150 {
+		must(os.Remove(filepath.Join(holes, fmt.Sprint(2*i))))
+	}
+	unix.Sync()
 }
 
 func fillExtents(t testing.TB, a string) {

@@ -82,9 +82,7 @@ func (fs *FS) addExtent(t *tree, obj, off uint64, p []byte, sums bool) error {
 	if err != nil {
 		return err
 	}
-	if err := fs.writeLogical(p, at); err != nil {
-		return err
-	}
+	fs.keepData(p, at)
 	if sums {
 		if err := fs.addSums(at, p); err != nil {
 			return err

@@ -28,7 +28,7 @@ type FS struct {
 	trees map[uint64]*tree
 	def   uint64 // the default subvolume
 
-	v5 bool // contexts of extents are appended to the extent items
+	layout func() (v5 bool, err error) // asked for at most once: it may take a look at all files
 
 	edits
 }
@@ -67,7 +67,15 @@ func Open(s store.Store, o image.Options) (*FS, error) {
 	if err := fs.findDefault(); err != nil {
 		return nil, err
 	}
-	return fs, fs.findLayout()
+	fs.layout = sync.OnceValues(fs.findLayout)
+	if o.Write {
+		if v5, err := fs.layout(); err != nil {
+			return nil, err
+		} else if v5 {
+			return nil, fmt.Errorf("%w: writing the layout %s", image.ErrUnsupported, layoutV5)
+		}
+	}
+	return fs, nil
 }
 
 // loadChunks reads the chunks of the superblock, and with them all others.
@@ -231,46 +239,6 @@ func (fs *FS) findDefault() error {
 		return fs.itemError(root, k, "the default is the subvolume %d, which is not there", fs.def)
 	} else if err != nil {
 		return err
-	}
-	return nil
-}
-
-// findLayout tells the two layouts of extent contexts apart by the first extent
-// that is encrypted; only one of them is written.
-func (fs *FS) findLayout() error {
-	if !fs.sb.has(incompatEncrypt) {
-		return nil
-	}
-	ids, err := fs.subvolumes()
-	if err != nil {
-		return err
-	}
-	for _, id := range ids {
-		t, err := fs.treeOf(id)
-		if err != nil {
-			return err
-		}
-		decided := false
-		err = fs.each(t, key{}, func(k key, b []byte) (bool, error) {
-			if k.kind == keyContext {
-				decided = true
-				return false, nil
-			}
-			if k.kind == keyExtentData && len(b) > extentSize && b[offExtKind] != extInline && b[offExtEncryption] == 1 {
-				decided, fs.v5 = true, true
-				return false, nil
-			}
-			return true, nil
-		})
-		if err != nil {
-			return err
-		}
-		if decided {
-			break
-		}
-	}
-	if fs.v5 && fs.write {
-		return fmt.Errorf("%w: writing the layout %s", image.ErrUnsupported, layoutV5)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -305,8 +306,14 @@ func TestCopies(t *testing.T) {
 	if err := fs.ReadBlocks(got, image.Pblk(data/4096)); err != nil || !bytes.Equal(got, want) {
 		t.Errorf("the second copy is not read: %v", err)
 	}
+	wantScrub(t, fs, image.Warning)
+	if found := findings(fs); len(found) != 1 || found["tree-copy-damaged"] == "" {
+		t.Errorf("the checker finds %v", found)
+	}
 	_, err = d.s.WriteAt(broken, int64(places(data)[1]))
 	d.check(err)
+	wantScrub(t, fs, image.Error)
+	wantScrub(t, d.fs)
 	var c *image.CorruptError
 	if err := fs.ReadBlocks(got, image.Pblk(data/4096)); !errors.As(err, &c) || c.Pblk != image.Pblk(data/4096) {
 		t.Errorf("no good copy: %v", err)
@@ -341,4 +348,18 @@ func (c *cut) ReadAt(p []byte, off int64) (int, error) {
 		err = io.EOF
 	}
 	return n, err
+}
+
+// wantScrub demands findings about the checksums of data.
+func wantScrub(t *testing.T, fs *FS, want ...image.Severity) {
+	t.Helper()
+	var got []image.Severity
+	err := fs.CheckData(func() error { return nil }, func(f image.Finding) { got = append(got, f.Severity) })
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("found %v, want %v: %v", got, want, err)
+	}
+	stop := errors.New("stop it")
+	if err := fs.CheckData(func() error { return stop }, func(image.Finding) {}); !errors.Is(err, stop) {
+		t.Errorf("goes on: %v", err)
+	}
 }

@@ -61,7 +61,7 @@ func (fs *FS) WipeSlack(ino image.Ino) error {
 			return err
 		}
 		leaf := p.leaf()
-		if !leaf.dirty {
+		if !leaf.dirty && leaf != fs.wiped {
 			if err := fs.wipeGap(leaf); err != nil {
 				return err
 			}
@@ -80,12 +80,15 @@ func (fs *FS) WipeSlack(ino image.Ino) error {
 // wipeGap clears what a leaf has between its items and their data.
 func (fs *FS) wipeGap(b *block) error {
 	low, high := headerSize+b.items()*itemSize, fs.leafLow(b)
-	if allZero(b.raw[low:high]) {
-		return nil
+	if !allZero(b.raw[low:high]) {
+		b = &block{addr: b.addr, raw: bytes.Clone(b.raw)}
+		clear(b.raw[low:high])
+		fs.sum.seal(b.raw)
+		fs.cache.put(b)
+		if err := fs.writeLogical(b.raw, b.addr); err != nil {
+			return err
+		}
 	}
-	n := &block{addr: b.addr, raw: bytes.Clone(b.raw)}
-	clear(n.raw[low:high])
-	fs.sum.seal(n.raw)
-	fs.cache.put(n)
-	return fs.writeLogical(n.raw, n.addr)
+	fs.wiped = b
+	return nil
 }

@@ -98,5 +98,5 @@ func (fs *FS) Pending() int64 {
 	if fs.blockRoom() < need*uint64(fs.ns) {
 		return math.MaxInt64 / 2
 	}
-	return int64(len(fs.dirty)) * int64(fs.ns)
+	return int64(len(fs.dirty))*int64(fs.ns) + int64(len(fs.data))*int64(fs.ss)
 }

@@ -171,7 +171,7 @@ func (fs *FS) renameSubvolume(t *tree, dir uint64, e *stored) error {
 // setRefs stores the names of an inode in one directory: in one item as many as
 // it holds, the others as extended references.
 func (fs *FS) setRefs(t *tree, obj, dir uint64, names map[uint64][]byte) error {
-	if err := fs.dropRefs(t, obj, dir); err != nil {
+	if err := fs.dropExtrefs(t, obj, dir); err != nil {
 		return err
 	}
 	var b []byte
@@ -199,7 +199,7 @@ func (fs *FS) setRefs(t *tree, obj, dir uint64, names map[uint64][]byte) error {
 			return err
 		}
 	}
-	return fs.insert(t, key{obj, keyInodeRef, dir}, b)
+	return fs.set(t, key{obj, keyInodeRef, dir}, b)
 }
 
 // dropRefs takes all references of an inode to a directory away.
@@ -207,6 +207,11 @@ func (fs *FS) dropRefs(t *tree, obj, dir uint64) error {
 	if err := fs.setOrRemove(t, key{obj, keyInodeRef, dir}, nil); err != nil {
 		return err
 	}
+	return fs.dropExtrefs(t, obj, dir)
+}
+
+// dropExtrefs takes the extended ones away.
+func (fs *FS) dropExtrefs(t *tree, obj, dir uint64) error {
 	type change struct {
 		k    key
 		rest []byte

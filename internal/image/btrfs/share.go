@@ -150,11 +150,11 @@ func (fs *FS) copyExtent(from, n uint64) (uint64, error) {
 		if err := fs.ReadBlocks(p, fs.pblk(from+done)); err != nil {
 			return 0, err
 		}
-		if err := fs.writeLogical(p, to+done); err != nil {
+		if err := fs.writePlaces(p, to+done); err != nil {
 			return 0, err
 		}
 		var runs []span
-		err := fs.dataSums(from+done, uint64(len(p)), func(at uint64, sums []byte) error {
+		err := fs.dataSums(from+done, uint64(len(p)), func(_ key, _ int, at uint64, sums []byte) error {
 			runs = append(runs, span{at - from - done, uint64(len(sums)/fs.sum.size) * uint64(fs.ss)})
 			return nil
 		})

@@ -26,6 +26,8 @@ type structure struct {
 	inode    key    // the file under way in summing, and whether its data have none
 	noSums   bool
 
+	buf []byte // for copies of tree blocks
+
 	detail map[uint64]*refDiff // of the extents that do not fit, in the second turn
 }
 
@@ -47,7 +49,7 @@ func (fs *FS) CheckVolume(report func(image.Finding)) {
 	}
 	fs.checkSupers(found)
 	s := newStructure(fs, found)
-	for _, step := range []func() error{s.readExtents, s.walkTrees, s.compareExtents, s.checkGroups, s.checkDevice, s.checkSums, s.checkSubvolumes} {
+	for _, step := range []func() error{s.readExtents, s.walkTrees, s.compareExtents, s.checkNonces, s.checkGroups, s.checkDevice, s.checkSums, s.checkSubvolumes} {
 		if err := step(); err != nil {
 			s.damaged(err)
 		}

@@ -1,7 +1,10 @@
 package btrfs
 
 import (
+	"bytes"
+	"cmp"
 	"hash/maphash"
+	"slices"
 
 	"fsenc/internal/image"
 )
@@ -50,6 +53,9 @@ func (s *structure) visit(t *tree, addr uint64, e expect) {
 		s.damaged(err)
 		return
 	}
+	if err := s.checkCopies(b); err != nil {
+		s.damaged(err)
+	}
 	for i := range b.items() {
 		if b.level() == 0 {
 			if err := s.leafItem(t, b, i, shared); err != nil {
@@ -66,6 +72,26 @@ func (s *structure) visit(t *tree, addr uint64, e expect) {
 		s.refer(child, uint64(s.fs.ns), e.level-1, r)
 		first := b.key(i)
 		s.visit(t, child, expect{tree: t.id, level: e.level - 1, gen: gen, first: &first})
+	}
+}
+
+// checkCopies compares the copies of a block, of which one is sound.
+func (s *structure) checkCopies(b *block) error {
+	if s.detail != nil {
+		return nil
+	}
+	if s.buf == nil {
+		s.buf = make([]byte, s.fs.ns)
+	}
+	for mirror := 0; ; mirror++ {
+		ok, err := s.fs.readMirror(s.buf, b.addr, mirror)
+		if err != nil || !ok {
+			return err
+		}
+		if !s.fs.sum.good(s.buf) || !bytes.Equal(s.buf[:32], b.raw[:32]) {
+			s.found("tree-copy-damaged", image.Warning, "copies are repaired by btrfs scrub",
+				"copy %d of the block of tree %d at block %d is damaged, another is sound", mirror, int64(b.owner()), s.fs.pblk(b.addr))
+		}
 	}
 }
 
@@ -127,6 +153,29 @@ func (s *structure) sameContext(t *tree, obj uint64, e *fileExtent, u *extentUse
 		bad("files have different contexts for the extent at block %d, one of them inode %d", s.fs.pblk(e.disk), inoOf(t.id, obj))
 	}
 	u.context = h
+	return nil
+}
+
+// checkNonces reports extents that have the context of another: their data units
+// are encrypted alike. The posted series makes such, where it splits what is
+// written past the page cache.
+func (s *structure) checkNonces() error {
+	type use struct{ context, addr uint64 }
+	var all []use
+	for i := range s.extents {
+		if u := &s.extents[i]; u.context != 0 {
+			all = append(all, use{u.context, u.addr})
+		}
+	}
+	slices.SortFunc(all, func(a, b use) int { return cmp.Or(cmp.Compare(a.context, b.context), cmp.Compare(a.addr, b.addr)) })
+	told := 0
+	for i := 1; i < len(all) && told < maxDetail; i++ {
+		if all[i].context == all[i-1].context {
+			told++
+			s.found("extent-nonce-reused", image.Warning, "copy the files, and remove these",
+				"the extents at blocks %d and %d have one nonce", s.fs.pblk(all[i-1].addr), s.fs.pblk(all[i].addr))
+		}
+	}
 	return nil
 }
 

@@ -39,13 +39,20 @@ func split(ino image.Ino) (tree, obj uint64) {
 // isVacant reports whether an object is the place where a subvolume was.
 func isVacant(obj uint64) bool { return obj > maxObject && obj <= objVacant|maxSubvol }
 
-// vacant is an inode item as kernels make it up for such a place.
-func (t *tree) vacant() rawInode {
-	r := make(rawInode, inodeSize)
-	r.set64(offInoGen, t.gen)
+// vacant is an inode item as kernels make it up for such a place, with the owner
+// and the times of the snapshot's root directory.
+func (fs *FS) vacant(t *tree) (rawInode, error) {
+	top, err := fs.inode(t, firstFree)
+	if err != nil {
+		return nil, err
+	}
+	r := rawInode(bytes.Clone(top))
+	r.set64(offInoSize, 0)
+	r.set64(offInoBytes, 0)
 	r.set32(offInoLinks, 1)
 	r.set32(offInoMode, 0o40755)
-	return r
+	r.set64(offInoFlags, 0)
+	return r, nil
 }
 
 // leadsInto reports whether an entry of a directory leads into a subvolume, which
@@ -156,7 +163,19 @@ func (fs *FS) family(id uint64) ([]uint64, error) {
 	return out, nil
 }
 
-func allZero(b []byte) bool { return len(bytes.TrimLeft(b, "\x00")) == 0 }
+func allZero(b []byte) bool {
+	for ; len(b) >= 8; b = b[8:] {
+		if le.Uint64(b) != 0 {
+			return false
+		}
+	}
+	for _, c := range b {
+		if c != 0 {
+			return false
+		}
+	}
+	return true
+}
 
 // ReadOnly reports whether the inode's subvolume is marked read-only.
 func (fs *FS) ReadOnly(ino image.Ino) (bool, error) {

@@ -8,36 +8,50 @@ import (
 )
 
 // dataSums calls f for each run of checksums that covers a part of n bytes at a
-// logical address: the sums of the sectors from at on.
-func (fs *FS) dataSums(logical, n uint64, f func(at uint64, sums []byte) error) error {
+// logical address: the sums of the sectors from at on, which begin skip bytes into
+// the item k.
+func (fs *FS) dataSums(logical, n uint64, f func(k key, skip int, at uint64, sums []byte) error) error {
 	t, err := fs.treeOf(treeCsum)
 	if err != nil {
 		return err
 	}
 	size, ss := uint64(fs.sum.size), uint64(fs.ss)
-	from := key{objCsum, keyCsum, logical}
-	if k, b, ok, err := fs.last(t, from); err != nil {
+	p, ok, err := fs.floor(t, key{objCsum, keyCsum, logical})
+	if err != nil {
 		return err
-	} else if ok && k.obj == objCsum && k.kind == keyCsum && k.off+uint64(len(b))/size*ss > logical {
-		from = k
 	}
-	return fs.each(t, from, func(k key, b []byte) (bool, error) {
-		if k.obj != objCsum || k.kind != keyCsum || k.off >= logical+n {
-			return false, nil
+	if !ok { // the path is before the first item
+		p, _, err = fs.search(t, key{objCsum, keyCsum, logical})
+	}
+	for ; err == nil; p.slot[0]++ {
+		if err = fs.settle(p); err != nil || !p.valid() {
+			return err
+		}
+		k, b := p.key(), p.data()
+		if k.compare(key{objCsum, keyCsum, logical + n}) >= 0 {
+			return nil
+		}
+		if k.obj != objCsum || k.kind != keyCsum {
+			continue
 		}
 		if len(b) == 0 || uint64(len(b))%size != 0 || k.off%ss != 0 {
-			return false, fs.itemError(t, k, "%d bytes of checksums", len(b))
+			return fs.itemError(t, k, "%d bytes of checksums", len(b))
 		}
-		at, end := k.off, k.off+uint64(len(b))/size*ss
+		at, end, skip := k.off, k.off+uint64(len(b))/size*ss, uint64(0)
+		if end <= logical {
+			continue
+		}
 		if at < logical {
-			b = b[(logical-at)/ss*size:]
+			skip = (logical - at) / ss * size
 			at = logical
 		}
+		sums := b[skip:]
 		if end > logical+n {
-			b = b[:(logical+n-at)/ss*size]
+			sums = sums[:(logical+n-at)/ss*size]
 		}
-		return true, f(at, b)
-	})
+		err = f(k, int(skip), at, sums)
+	}
+	return err
 }
 
 // ReadBlocks fills p, whole sectors, from sector at on. What has checksums is
@@ -47,14 +61,18 @@ func (fs *FS) ReadBlocks(p []byte, at image.Pblk) error {
 		panic("btrfs: not a whole number of blocks")
 	}
 	logical := uint64(at) * uint64(fs.ss)
+	if fs.readKept(p, logical) {
+		return nil
+	}
 	ok, err := fs.readMirror(p, logical, 0)
+	fs.readKept(p, logical)
 	if err == nil && !ok {
 		err = &image.CorruptError{What: "logical address", Pblk: at, Why: "has no copies"}
 	}
 	if err != nil {
 		return err
 	}
-	return fs.dataSums(logical, uint64(len(p)), func(from uint64, sums []byte) error {
+	return fs.dataSums(logical, uint64(len(p)), func(_ key, _ int, from uint64, sums []byte) error {
 		for ; len(sums) > 0; from, sums = from+uint64(fs.ss), sums[fs.sum.size:] {
 			sector := p[from-logical:][:fs.ss]
 			if fs.goodData(sector, sums) {
@@ -99,22 +117,22 @@ func (fs *FS) SetSums(p []byte, at image.Pblk) error {
 		return err
 	}
 	logical := uint64(at) * uint64(fs.ss)
-	type found struct{ at, n uint64 }
-	var runs []found
-	err = fs.dataSums(logical, uint64(len(p)), func(from uint64, sums []byte) error {
-		runs = append(runs, found{from, uint64(len(sums) / fs.sum.size)})
+	type run struct {
+		k     key
+		skip  int
+		at, n uint64
+	}
+	var runs []run
+	err = fs.dataSums(logical, uint64(len(p)), func(k key, skip int, from uint64, sums []byte) error {
+		runs = append(runs, run{k, skip, from, uint64(len(sums) / fs.sum.size)})
 		return nil
 	})
 	if err != nil {
 		return err
 	}
 	for _, r := range runs {
-		k, _, skip, err := fs.sumsAt(t, r.at, r.n)
-		if err != nil {
-			return err
-		}
-		err = fs.modify(t, k, func(b []byte) {
-			b = b[skip:]
+		err = fs.modify(t, r.k, func(b []byte) {
+			b = b[r.skip:]
 			for i := range r.n {
 				fs.sum.sumInto(b[int(i)*fs.sum.size:], p[r.at-logical+i*uint64(fs.ss):][:fs.ss])
 			}
@@ -124,20 +142,6 @@ func (fs *FS) SetSums(p []byte, at image.Pblk) error {
 		}
 	}
 	return nil
-}
-
-// sumsAt finds the item with the checksums of n sectors, and where in it they are.
-func (fs *FS) sumsAt(t *tree, at, n uint64) (k key, b []byte, skip int, err error) {
-	k, b, ok, err := fs.last(t, key{objCsum, keyCsum, at})
-	if err != nil {
-		return k, nil, 0, err
-	}
-	size := uint64(fs.sum.size)
-	from := (at - k.off) / uint64(fs.ss) * size
-	if !ok || k.obj != objCsum || k.kind != keyCsum || from > uint64(len(b)) || n*size > uint64(len(b))-from {
-		return k, nil, 0, &image.CorruptError{What: "checksum tree", Pblk: fs.pblk(at), Why: "its leaves are not in order"}
-	}
-	return k, b, int(from), nil
 }
 
 // sumInto stores the checksum of data.
@@ -161,7 +165,7 @@ func (fs *FS) addSums(logical uint64, p []byte) error {
 			return err
 		}
 		have := len(b) / fs.sum.size
-		joined := ok && k.obj == objCsum && k.kind == keyCsum && have < per && k.off+uint64(have*fs.ss) == logical
+		joined := ok && k.obj == objCsum && k.kind == keyCsum && have < min(per, joinSums) && k.off+uint64(have*fs.ss) == logical
 		if !joined {
 			k, b, have = key{objCsum, keyCsum, logical}, nil, 0
 		}
@@ -183,8 +187,12 @@ func (fs *FS) addSums(logical uint64, p []byte) error {
 	return nil
 }
 
-// maxSums bounds the checksums of an item.
-const maxSums = 4096
+// maxSums bounds the checksums of an item. One that has joinSums is left as it is:
+// it would be moved as a whole for each sector more.
+const (
+	maxSums  = 4096
+	joinSums = 128
+)
 
 // dropSums takes the checksums of a range away.
 func (fs *FS) dropSums(logical, n uint64) error {
@@ -193,21 +201,25 @@ func (fs *FS) dropSums(logical, n uint64) error {
 		return err
 	}
 	for {
+		var k key
+		var b []byte
 		var at uint64
-		var sums int
-		err := fs.dataSums(logical, n, func(from uint64, s []byte) error {
-			at, sums = from, len(s)
+		var skip, sums int
+		err := fs.dataSums(logical, n, func(item key, from int, first uint64, s []byte) error {
+			k, skip, at, sums = item, from, first, len(s)
 			return errStop
 		})
 		if err == nil {
 			return nil
 		}
-		if err != errStop {
-			return err
+		if err == errStop {
+			b, err = fs.item(t, k)
 		}
-		k, b, skip, err := fs.sumsAt(t, at, uint64(sums/fs.sum.size))
 		if err != nil {
 			return err
+		}
+		if len(b) < skip+sums {
+			return fs.itemError(t, k, "its leaf is not in order")
 		}
 		left, right := append([]byte{}, b[:skip]...), append([]byte{}, b[skip+sums:]...)
 		if err := fs.remove(t, k); err != nil {
@@ -228,12 +240,13 @@ func (fs *FS) dropSums(logical, n uint64) error {
 }
 
 // WriteBlocks stages p, whole sectors, from sector at on, with the checksums of
-// those that have some.
+// those that have some. SetSums does the last alone, for contents that come to
+// their places by other means.
 func (fs *FS) WriteBlocks(p []byte, at image.Pblk) error {
 	if len(p)%fs.ss != 0 {
 		panic("btrfs: not a whole number of blocks")
 	}
-	if err := fs.writeLogical(p, uint64(at)*uint64(fs.ss)); err != nil {
+	if err := fs.writeKept(p, uint64(at)*uint64(fs.ss)); err != nil {
 		return err
 	}
 	return fs.SetSums(p, at)

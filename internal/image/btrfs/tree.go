@@ -3,6 +3,7 @@ package btrfs
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"fsenc/internal/image"
 )
@@ -17,8 +18,9 @@ type tree struct {
 	lastSnapshot uint64 // of a file tree: older blocks may be shared
 	rootKey      key    // of its root item; obj is 0 for the root and chunk trees
 	readonly     bool
-	changed      bool  // in the transaction
-	grown        int64 // bytes of blocks that it has more since its root item was stored
+	changed      bool                  // in the transaction
+	recent       atomic.Pointer[block] // the leaf that was searched last, nil after a change
+	grown        int64                 // bytes of blocks that it has more since its root item was stored
 }
 
 // path is the way from the root to an item: path[0] is the leaf.
@@ -47,6 +49,7 @@ func (fs *FS) search(t *tree, k key) (p *path, found bool, err error) {
 		i, hit := b.find(k)
 		if b.level() == 0 {
 			p.slot[0] = i
+			t.recent.Store(b)
 			return p, hit, nil
 		}
 		if !hit && i > 0 {
@@ -63,6 +66,19 @@ func (fs *FS) descend(t *tree, b *block, i int) (*block, error) {
 	addr, gen := b.child(i)
 	first := b.key(i)
 	return fs.readBlock(addr, expect{tree: t.id, level: b.level() - 1, gen: gen, first: &first})
+}
+
+// spans returns the leaf that was searched last if all items from low to high are
+// in it.
+func (t *tree) spans(low, high key) *block {
+	b := t.recent.Load()
+	if b == nil {
+		return nil
+	}
+	if n := b.items(); n == 0 || b.key(0).compare(low) > 0 || b.key(n-1).compare(high) < 0 {
+		return nil
+	}
+	return b
 }
 
 // settle moves a path that is behind the last item of its leaf to the next leaf.
@@ -110,6 +126,18 @@ func (fs *FS) each(t *tree, from key, f func(k key, data []byte) (more bool, err
 
 // eachOf calls f for each item of an object with one type.
 func (fs *FS) eachOf(t *tree, obj uint64, kind uint8, f func(off uint64, data []byte) error) error {
+	if b := t.spans(key{obj, kind, 0}, key{obj, kind, ^uint64(0)}); b != nil {
+		for i, _ := b.find(key{obj, kind, 0}); i < b.items(); i++ {
+			k := b.key(i)
+			if k.obj != obj || k.kind != kind {
+				break
+			}
+			if err := f(k.off, b.data(i)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	return fs.each(t, key{obj, kind, 0}, func(k key, data []byte) (bool, error) {
 		if k.obj != obj || k.kind != kind {
 			return false, nil
@@ -120,6 +148,12 @@ func (fs *FS) eachOf(t *tree, obj uint64, kind uint8, f func(off uint64, data []
 
 // item returns the body of one item, nil if it is not there.
 func (fs *FS) item(t *tree, k key) ([]byte, error) {
+	if b := t.spans(k, k); b != nil {
+		if i, found := b.find(k); found {
+			return b.data(i), nil
+		}
+		return nil, nil
+	}
 	p, found, err := fs.search(t, k)
 	if err != nil || !found {
 		return nil, err
@@ -127,20 +161,30 @@ func (fs *FS) item(t *tree, k key) ([]byte, error) {
 	return p.data(), nil
 }
 
-// last returns the item with the greatest key not above k; ok is false if there
+// floor goes to the item with the greatest key not above k; ok is false if there
 // is none.
-func (fs *FS) last(t *tree, k key) (got key, data []byte, ok bool, err error) {
+func (fs *FS) floor(t *tree, k key) (p *path, ok bool, err error) {
 	p, found, err := fs.search(t, k)
 	if err != nil {
-		return got, nil, false, err
+		return nil, false, err
 	}
 	if !found {
 		if p.slot[0] == 0 {
 			if ok, err := fs.stepBack(p); err != nil || !ok {
-				return got, nil, false, err
+				return p, false, err
 			}
 		}
 		p.slot[0]--
+	}
+	return p, true, nil
+}
+
+// last returns the item with the greatest key not above k; ok is false if there
+// is none.
+func (fs *FS) last(t *tree, k key) (got key, data []byte, ok bool, err error) {
+	p, ok, err := fs.floor(t, k)
+	if err != nil || !ok {
+		return got, nil, false, err
 	}
 	return p.key(), p.data(), true, nil
 }

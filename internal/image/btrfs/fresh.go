@@ -1,0 +1,101 @@
+package btrfs
+
+import (
+	"slices"
+
+	"fsenc/internal/store"
+)
+
+// What a transaction puts into free space waits in memory until Flush writes it:
+// tree blocks, and the data of extents that are new. The last may change until
+// then, so that what is encrypted right after it was moved out of an item is never
+// written as it was.
+
+// freshRun is the longest run that is written in one piece, in bytes.
+const freshRun = 1 << 20
+
+// writeFresh writes what is in memory to its places, which nothing refers to yet.
+func (fs *FS) writeFresh() error {
+	for _, addr := range sortedKeys(fs.dirty) {
+		fs.sum.seal(fs.dirty[addr].raw)
+	}
+	bytesOf := func(addr uint64) []byte { return fs.dirty[addr].raw }
+	if err := fs.writeRuns(sortedKeys(fs.dirty), bytesOf); err != nil {
+		return err
+	}
+	return fs.writeRuns(sortedKeys(fs.data), func(addr uint64) []byte { return fs.data[addr] })
+}
+
+// writeRuns writes pieces, those that adjoin together.
+func (fs *FS) writeRuns(addrs []uint64, bytesOf func(addr uint64) []byte) error {
+	var at uint64
+	var run []byte
+	for _, addr := range addrs {
+		if addr != at+uint64(len(run)) || len(run) >= freshRun {
+			if err := fs.writePlaces(run, at); err != nil {
+				return err
+			}
+			at, run = addr, run[:0]
+		}
+		run = append(run, bytesOf(addr)...)
+	}
+	return fs.writePlaces(run, at)
+}
+
+// writePlaces writes bytes to all copies of a place that nothing refers to yet.
+func (fs *FS) writePlaces(p []byte, logical uint64) error {
+	write := func(p []byte, off int64) error {
+		_, err := fs.s.WriteAt(p, off)
+		return err
+	}
+	if s, ok := fs.s.(store.Fresh); ok {
+		write = s.WriteFresh
+	}
+	return fs.pieces(logical, uint64(len(p)), func(part piece) error {
+		for _, at := range part.places {
+			if err := write(p[part.skip:][:part.n], int64(at)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// keepData keeps the data of a new extent until Flush.
+func (fs *FS) keepData(p []byte, logical uint64) {
+	for ; len(p) > 0; p, logical = p[fs.ss:], logical+uint64(fs.ss) {
+		fs.data[logical] = slices.Clone(p[:fs.ss])
+	}
+}
+
+// readKept fills p with what is kept of a range, and reports whether that is all
+// of it.
+func (fs *FS) readKept(p []byte, logical uint64) bool {
+	if len(fs.data) == 0 {
+		return false
+	}
+	all := true
+	for ; len(p) > 0; p, logical = p[fs.ss:], logical+uint64(fs.ss) {
+		if b := fs.data[logical]; b != nil {
+			copy(p, b)
+		} else {
+			all = false
+		}
+	}
+	return all
+}
+
+// writeKept changes what is kept of a range, and stages the rest.
+func (fs *FS) writeKept(p []byte, logical uint64) error {
+	if len(fs.data) == 0 {
+		return fs.writeLogical(p, logical)
+	}
+	for ; len(p) > 0; p, logical = p[fs.ss:], logical+uint64(fs.ss) {
+		if b := fs.data[logical]; b != nil {
+			copy(b, p)
+		} else if err := fs.writeLogical(p[:fs.ss], logical); err != nil {
+			return err
+		}
+	}
+	return nil
+}
