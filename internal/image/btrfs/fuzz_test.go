@@ -69,7 +69,7 @@ func TestDamagedReading(t *testing.T) {
 	}
 	r := rand.New(rand.NewPCG(1, 2))
 	told := 0
-	for range 60 {
+	for range 20 {
 		bad := bytes.Clone(raw)
 		for range 1 + r.IntN(40) {
 			at := nodes[r.IntN(len(nodes))] + r.IntN(4096)
