@@ -53,13 +53,13 @@ func (fs *FS) room() int64 {
 			n += int64(g.avail)
 		}
 	}
-	n += fs.chunkRoom(groupData)
+	more := fs.chunkRoom(groupData)
 	if g := fs.like(groupData); g != nil && g.kind&groupMetadata != 0 {
 		n -= fs.keepFree()
 	} else if int64(fs.blockRoom()) < 2*fs.keepFree() {
-		n -= 2 * minChunk
+		more = max(0, more-2*minChunk)
 	}
-	return max(0, n)
+	return max(0, n+more)
 }
 
 // costSmall is what the trees grow by when data that was inside of an item gets
