@@ -198,17 +198,3 @@ func FuzzUnpack(f *testing.F) {
 		}
 	})
 }
-
-// FuzzUnpack decompresses anything: the result has the wanted length, or an
-// error tells why not.
-func FuzzUnpack(f *testing.F) {
-	f.Add(uint8(1), uint32(4096), []byte{0x78, 0x9c, 3, 0, 0, 0, 0, 1})
-	f.Add(uint8(2), uint32(4096), []byte{12, 0, 0, 0, 4, 0, 0, 0, 0x11, 0, 0, 0})
-	f.Add(uint8(3), uint32(4096), []byte{0x28, 0xb5, 0x2f, 0xfd, 0x20, 1, 9, 0, 0, 'x'})
-	f.Fuzz(func(t *testing.T, method uint8, size uint32, stream []byte) {
-		n := int(size) % (maxPacked + 1)
-		if out, err := unpack(methods[int(method)%len(methods)], stream, n, 4096); err == nil && len(out) != n {
-			t.Errorf("%d bytes, want %d", len(out), n)
-		}
-	})
-}
