@@ -250,7 +250,7 @@ func (w *wound) run(args []string) int {
 	case "fsck":
 		good = []int{4, 8}
 	case "ls": // looks at no extents
-		good = []int{10, 0}
+		good = []int{10, 3, 0}
 	case "extract":
 		good = []int{10, 3}
 	case "decrypt-dir", "rekey":
