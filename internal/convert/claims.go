@@ -6,7 +6,8 @@ import (
 	"fsenc/internal/image"
 )
 
-// claims is a set of blocks, for finding blocks that two files map.
+// claims is a set of blocks, for finding blocks that two files map, or of inode
+// numbers.
 type claims map[uint64]*[chunkWords]uint64
 
 const (
@@ -27,6 +28,53 @@ func (c claims) has(p image.Pblk, n uint64) bool {
 		b = stop
 	}
 	return false
+}
+
+// gaps calls f for the ranges of 0 to end that are left when long runs of members
+// are taken out. A short one costs less if it is read along.
+func (c claims) gaps(end uint64, f func(first, end uint64) error) error {
+	const long = 16
+	first := uint64(0)
+	for first < end {
+		from, to := c.next(first, end, true), end
+		for from < end {
+			if to = c.next(from, end, false); to-from >= long {
+				break
+			}
+			from, to = c.next(to, end, true), end
+		}
+		if first < from {
+			if err := f(first, from); err != nil {
+				return err
+			}
+		}
+		first = to
+	}
+	return nil
+}
+
+// next is the first number from b on that is a member, or is not; end if there
+// is none before.
+func (c claims) next(b, end uint64, member bool) uint64 {
+	for b < end {
+		chunk := c[b/chunkBlocks]
+		if chunk == nil {
+			if !member {
+				return b
+			}
+			b = (b/chunkBlocks + 1) * chunkBlocks
+			continue
+		}
+		word := chunk[b%chunkBlocks/64]
+		if !member {
+			word = ^word
+		}
+		if word >>= b % 64; word != 0 {
+			return min(b+uint64(bits.TrailingZeros64(word)), end)
+		}
+		b = (b/64 + 1) * 64
+	}
+	return end
 }
 
 // add adds n blocks from p and reports whether none of them was there.

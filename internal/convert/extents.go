@@ -118,10 +118,7 @@ func (c *Conversion) stepExtent(d Direction, b *batch, x diskItem) (bool, error)
 // memory, and again when the transaction writes it.
 func (c *Conversion) rewriteExtent(b *batch, ino image.Ino, p image.Extent, from, to form) error {
 	r := run{ino: ino, lblk: p.Lblk, inFile: int(p.Len) * c.sb.BlockSize, from: from, to: to, extent: true}
-	if len(c.piece) < r.inFile {
-		c.piece = make([]byte, r.inFile)
-	}
-	buf := c.piece[:r.inFile]
+	buf := c.room(r.inFile)
 	if err := c.fs.ReadBlocks(buf, p.Pblk); err != nil {
 		return err
 	}
@@ -206,7 +203,7 @@ func (c *Conversion) convertStray(ino image.Ino, e image.DiskExtent, inode, to f
 		}
 		r.from = &policy.Context{Policy: inode.Policy, Nonce: x.Nonce}
 	}
-	buf := make([]byte, r.inFile)
+	buf := c.room(r.inFile)
 	if err := c.fs.ReadBlocks(buf, e.Start); err != nil {
 		return err
 	}

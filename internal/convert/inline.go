@@ -185,7 +185,7 @@ func (c *Conversion) encryptBlocks(a image.Attr, to form) error {
 		return err
 	}
 	for _, x := range data {
-		buf := make([]byte, x.Len*uint64(c.sb.BlockSize))
+		buf := c.room(int(x.Len) * c.sb.BlockSize)
 		if err := c.fs.ReadBlocks(buf, x.Pblk); err != nil {
 			return err
 		}

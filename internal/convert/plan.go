@@ -71,8 +71,7 @@ type Plan struct {
 	// do not have.
 	keyIDs []policy.Identifier
 
-	// super is what the superblock said when the plan was made.
-	super image.Super
+	super image.Super // when the plan was made
 
 	blockSize int
 
@@ -158,6 +157,9 @@ func (p *Plan) Method() txn.Method {
 
 // BlockSize is that of the filesystem, in bytes.
 func (p *Plan) BlockSize() int { return p.blockSize }
+
+// Super is what the superblock said when the plan was made.
+func (p *Plan) Super() image.Super { return p.super }
 
 // Inodes is the number of inodes that will change.
 func (p *Plan) Inodes() int { return len(p.items) }

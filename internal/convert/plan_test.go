@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -146,6 +147,49 @@ func TestClaims(t *testing.T) {
 		}
 		if got := c.add(step.p, step.n); got != step.free {
 			t.Errorf("add(%d, %d) = %v", step.p, step.n, got)
+		}
+	}
+}
+
+// gaps leaves out long runs of members only, and nobody else.
+func TestGaps(t *testing.T) {
+	c := make(claims)
+	for _, r := range [][2]uint64{{0, 3}, {5, 20}, {100, 15}, {130, 3 * chunkBlocks}} {
+		c.add(image.Pblk(r[0]), r[1])
+	}
+	behind := uint64(130 + 3*chunkBlocks)
+	want := [][2]uint64{{0, 5}, {25, 130}, {behind, behind + 10}}
+	var got [][2]uint64
+	err := c.gaps(behind+10, func(first, end uint64) error {
+		got = append(got, [2]uint64{first, end})
+		return nil
+	})
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("gaps %v, %v, want %v", got, err, want)
+	}
+	r := rand.New(rand.NewPCG(7, 7))
+	for range 200 {
+		c, end := make(claims), 1+r.Uint64N(300)
+		for range r.IntN(12) {
+			c.add(image.Pblk(r.Uint64N(300)), 1+r.Uint64N(40))
+		}
+		seen := uint64(0)
+		_ = c.gaps(end, func(first, stop uint64) error {
+			for b := seen; b < first; b++ {
+				if !c.has(image.Pblk(b), 1) {
+					t.Fatalf("%d is left out of %d", b, end)
+				}
+			}
+			if first >= stop || stop > end {
+				t.Fatalf("a gap from %d to %d of %d", first, stop, end)
+			}
+			seen = stop
+			return nil
+		})
+		for b := seen; b < end; b++ {
+			if !c.has(image.Pblk(b), 1) {
+				t.Fatalf("%d is left out of %d", b, end)
+			}
 		}
 	}
 }

@@ -72,6 +72,14 @@ func (c *Conversion) recode(t txn.Tag, b []byte) error {
 	return nil
 }
 
+// room is memory for n bytes of contents, until it is asked again.
+func (c *Conversion) room(n int) []byte {
+	if cap(c.piece) < n {
+		c.piece = make([]byte, n)
+	}
+	return c.piece[:n]
+}
+
 // recodeRun turns a run from one form into the other in place.
 func (c *Conversion) recodeRun(r *run, b []byte) error {
 	err := c.withContents(r, r.from, func(f *crypt.Contents) { f.DecryptBlocks(b, b, uint64(r.lblk)) })

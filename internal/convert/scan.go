@@ -114,7 +114,7 @@ type scanner struct {
 	target *policy.Policy // what an encrypted tree is to have, nil for plaintext
 
 	refused RefusedError
-	anyRoom bool // do not ask for free space
+	reading bool // nothing is going to be converted: ask neither for space nor for owners
 	dirs    map[image.Ino]bool
 	linked  map[image.Ino]*linkCount
 	claimed claims                      // contents, where there are no owners
@@ -191,7 +191,7 @@ func (s *scanner) finish() (*Plan, error) {
 func (s *scanner) checkSpace() error {
 	t := &s.plan.Totals
 	t.FreeBytes = s.sb.FreeBytes
-	if s.anyRoom {
+	if s.reading {
 		return nil
 	}
 	if c, ok := s.fs.(image.FreeCounting); ok && t.NeedBytes <= t.FreeBytes {

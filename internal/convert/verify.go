@@ -33,7 +33,7 @@ func Verify(ctx context.Context, home store.Store, p *Plan, o Options) error {
 		back = &Plan{Op: Encrypt, Tops: p.Tops, Policies: p.Policies}
 	}
 	s := newScanner(ctx, fs, back, o)
-	s.anyRoom = true // whether it could be converted back is not asked
+	s.reading, s.owners = true, nil // whether it could be converted back is not asked
 	for _, t := range p.Tops {
 		scan := s.encryptedTop
 		if p.Op == Decrypt {

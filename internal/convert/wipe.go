@@ -22,23 +22,8 @@ func (c *Conversion) wipe(ctx context.Context) error {
 	if err := c.tx.Checkpoint(); err != nil {
 		return err
 	}
-	for _, it := range c.plan.items {
-		if it.kind != image.TypeRegular {
-			continue
-		}
-		all, err := c.fs.Extents(it.ino)
-		if err != nil {
-			return fmt.Errorf("inode %d: %w", it.ino, err)
-		}
-		for _, x := range all {
-			if !x.Unwritten {
-				continue
-			}
-			err := c.fs.Places(x.Pblk, x.Len, func(_ uint64, off, n int64) error { return c.tx.Home().Zero(off, n) })
-			if err != nil {
-				return fmt.Errorf("wipe block %d: %w", x.Pblk, err)
-			}
-		}
+	if err := c.wipeUnwritten(); err != nil {
+		return err
 	}
 	c.report(Progress{Phase: "wipe", Items: c.plan.steps(), TotalItems: c.plan.steps(),
 		Bytes: c.bytes, TotalBytes: c.plan.Totals.Bytes})
@@ -59,18 +44,44 @@ func (c *Conversion) wipe(ctx context.Context) error {
 	return c.commit()
 }
 
+// wipeUnwritten zeroes the blocks that files of the tree have and never wrote.
+func (c *Conversion) wipeUnwritten() error {
+	if !c.sb.Preallocates {
+		return nil
+	}
+	for _, it := range c.plan.items {
+		if it.kind != image.TypeRegular {
+			continue
+		}
+		all, err := c.fs.Extents(it.ino)
+		if err != nil {
+			return fmt.Errorf("inode %d: %w", it.ino, err)
+		}
+		for _, x := range all {
+			if !x.Unwritten {
+				continue
+			}
+			err := c.fs.Places(x.Pblk, x.Len, func(_ uint64, off, n int64) error { return c.tx.Home().Zero(off, n) })
+			if err != nil {
+				return fmt.Errorf("wipe block %d: %w", x.Pblk, err)
+			}
+		}
+	}
+	return nil
+}
+
 // wipeOthers wipes in the directories and symlinks that were not converted: a
 // kernel takes blocks that a tree has freed without clearing them. What is
 // damaged is none of the tree's, and left alone.
 func (c *Conversion) wipeOthers(ctx context.Context) error {
-	done := make(map[image.Ino]bool)
+	done := make(claims)
 	for _, it := range c.plan.items {
-		if it.kind != image.TypeRegular {
-			done[it.ino] = true
+		if it.kind != image.TypeRegular || c.extents == nil {
+			done.add(image.Pblk(it.ino), 1)
 		}
 	}
-	err := c.fs.Inodes(func(a image.Attr, err error) error {
-		if err != nil || !c.hasSlack(a.Type) || a.Reserved || done[a.Ino] {
+	err := inodesBut(c.fs, done, func(a image.Attr, err error) error {
+		if err != nil || !c.hasSlack(a.Type) || a.Reserved || done.has(image.Pblk(a.Ino), 1) {
 			return nil
 		}
 		if err := ctx.Err(); err != nil {

@@ -177,6 +177,7 @@ type Super struct {
 	// What decides whether a policy can be used.
 	Encrypt        bool // the feature that encryption needs is set
 	StableInodes   bool // inode numbers never change
+	Preallocates   bool // extents may be unwritten
 	Casefold       bool
 	NamedInodes    bool // inodes hold the names that directories have for them
 	LowHash        bool // the hash of a casefolded name is its low 32 bits alone

@@ -245,6 +245,7 @@ func (fs *FS) Super() image.Super {
 		Features:     sb.features(),
 		Encrypt:      sb.has(incompatEncrypt),
 		StableInodes: true,
+		Preallocates: true,
 		RootPolicy:   true,
 		MaxFileBits:  62,
 		MaxLinkRoom:  min(fs.ns-headerSize-itemSize-extInlineData, fs.ss) + 1,

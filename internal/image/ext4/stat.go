@@ -105,6 +105,7 @@ func (fs *FS) Super() image.Super {
 		InodeSize:     fs.geo.inodeSize,
 		Features:      sb.features(),
 		Encrypt:       sb.hasIncompat(incompatEncrypt),
+		Preallocates:  true,
 		StableInodes:  sb.hasCompat(compatStableInodes),
 		Casefold:      sb.hasIncompat(incompatCasefold),
 		MaxFileBits:   42 + int(sb.u32(offLogBlockSize)),
