@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"fmt"
 	"sync"
 )
@@ -10,8 +11,8 @@ const (
 	// that one read brings in the neighbours of an inode, which a walk wants next.
 	pageSize = 16 << 10
 
-	// pagesPerGeneration bounds the cache to 8 MiB in two generations.
-	pagesPerGeneration = 256
+	// pagesPerGeneration bounds the cache to 4 MiB in two generations.
+	pagesPerGeneration = 128
 )
 
 // PageCache keeps recently used metadata of a store. Writes go through it, so
@@ -25,6 +26,7 @@ type PageCache struct {
 	mu    sync.Mutex
 	young map[int64][]byte // by offset/pageSize
 	old   map[int64][]byte
+	free  [][]byte // of pages that were forgotten
 }
 
 // NewPageCache makes an empty cache over a store.
@@ -36,6 +38,10 @@ func NewPageCache(s Store) *PageCache {
 func (c *PageCache) Read(buf []byte, off int64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.read(buf, off)
+}
+
+func (c *PageCache) read(buf []byte, off int64) error {
 	for len(buf) > 0 {
 		page, err := c.page(off / pageSize)
 		if err != nil {
@@ -51,6 +57,22 @@ func (c *PageCache) Read(buf []byte, off int64) error {
 	return nil
 }
 
+// Copy returns a copy of the n bytes at off. Where one page has them the memory is
+// not cleared first.
+func (c *PageCache) Copy(off int64, n int) ([]byte, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	page, err := c.page(off / pageSize)
+	if err != nil {
+		return nil, err
+	}
+	if in := int(off % pageSize); in+n <= len(page) {
+		return bytes.Clone(page[in : in+n]), nil
+	}
+	buf := make([]byte, n)
+	return buf, c.read(buf, off)
+}
+
 // page returns page n, with the lock held. The last one may be short.
 func (c *PageCache) page(n int64) ([]byte, error) {
 	if p, ok := c.young[n]; ok {
@@ -59,16 +81,41 @@ func (c *PageCache) page(n int64) ([]byte, error) {
 	p, ok := c.old[n]
 	if !ok {
 		off := n * pageSize
-		p = make([]byte, max(0, min(pageSize, c.s.Size()-off)))
+		p = c.take()[:max(0, min(pageSize, c.s.Size()-off))]
 		if err := ReadFull(c.s, p, off); err != nil {
 			return nil, err
 		}
 	}
-	if len(c.young) >= pagesPerGeneration {
-		c.old, c.young = c.young, make(map[int64][]byte, pagesPerGeneration)
-	}
 	c.young[n] = p
+	if len(c.young) > pagesPerGeneration {
+		c.age()
+	}
 	return p, nil
+}
+
+// age makes the young generation the old one.
+func (c *PageCache) age() {
+	for n, p := range c.old {
+		if _, kept := c.young[n]; !kept {
+			c.free = append(c.free, p)
+		}
+	}
+	clear(c.old)
+	if c.old == nil {
+		c.old = make(map[int64][]byte)
+	}
+	c.old, c.young = c.young, c.old
+}
+
+// take returns room for a page.
+func (c *PageCache) take() []byte {
+	n := len(c.free) - 1
+	if n < 0 {
+		return make([]byte, pageSize)
+	}
+	p := c.free[n]
+	c.free = c.free[:n]
+	return p[:pageSize]
 }
 
 // Write writes p to the store and to the pages that are in memory.

@@ -3,7 +3,7 @@ package btrfs
 import "sync"
 
 // cacheBytes bounds each of two generations of the cache of tree blocks.
-const cacheBytes = 8 << 20
+const cacheBytes = 4 << 20
 
 // blockCache keeps verified blocks that were used recently. A block that is read
 // moves to the young generation; when that is full it becomes the old one.

@@ -57,10 +57,11 @@ func (fs *FS) node(nid uint32) (rawNode, natEntry, error) {
 	if d := fs.dirty[nid]; d != nil {
 		return d.raw, e, nil
 	}
-	r := make(rawNode, blockSize)
-	if err := fs.cache.Read(r, int64(e.block)*blockSize); err != nil {
+	b, err := fs.cache.Copy(int64(e.block)*blockSize, blockSize)
+	if err != nil {
 		return nil, e, err
 	}
+	r := rawNode(b)
 	if r.nid() != nid || r.ino() != e.ino {
 		return nil, e, fs.corrupt("node", image.Ino(e.ino), image.Pblk(e.block),
 			"footer says node %d of inode %d, the NAT node %d of inode %d", r.nid(), r.ino(), nid, e.ino)

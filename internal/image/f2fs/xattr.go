@@ -2,6 +2,7 @@ package f2fs
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -59,9 +60,9 @@ func (x *xattr) size() int { return (xattrEntryHeader + len(x.name) + len(x.valu
 
 // parseXattrs reads the entries of a string, which may be all zeros.
 func parseXattrs(b []byte) ([]xattr, error) {
-	if len(b) < xattrHeader || len(bytes.Trim(b[:xattrHeader], "\x00")) == 0 {
-		if i := bytes.IndexFunc(b, func(r rune) bool { return r != 0 }); i >= 0 {
-			return nil, fmt.Errorf("no header, and byte %d is not zero", i)
+	if len(b) < xattrHeader || zeros(b[:xattrHeader]) {
+		if !zeros(b) {
+			return nil, errors.New("no header, and bytes that are not zero")
 		}
 		return nil, nil
 	}
