@@ -60,9 +60,17 @@ func (a *app) accessTo(img *opened, k *keyFlags, keys []*crypt.MasterKey) *acces
 	return x
 }
 
+// letGo forgets the open filesystem, and all that it keeps in memory.
+func (x *access) letGo() {
+	x.tree.Close()
+	x.tree, x.fs = nil, nil
+}
+
 // Close wipes the keys and gives the lock back.
 func (x *access) Close() {
-	x.tree.Close()
+	if x.tree != nil {
+		x.letGo()
+	}
 	x.ring.Wipe()
 	x.wipeSecrets()
 	x.opened.Close()

@@ -217,6 +217,7 @@ func (v *conversion) carryOut() error {
 	if err != nil {
 		return err
 	}
+	v.letGo() // the conversion opens it anew
 	c, err := convert.Begin(v.home, log, v.plan, v.ring)
 	if err != nil {
 		return v.app.beginFailed(log, err)

@@ -41,15 +41,15 @@ func (v *conversion) result(state string) error {
 	}
 	r := jsonConversion{
 		header: headerOf(v.command), Image: v.path, Files: t.Files, Dirs: t.Dirs, Symlinks: t.Links,
-		Others: t.Others, Skipped: t.Skipped, Names: t.Names, Inline: t.Inline, MovedOut: t.MovedOut, Format: v.fs.Super().Inline, Bytes: t.Bytes, NeedBytes: t.NeedBytes,
+		Others: t.Others, Skipped: t.Skipped, Names: t.Names, Inline: t.Inline, MovedOut: t.MovedOut, Format: v.plan.Super().Inline, Bytes: t.Bytes, NeedBytes: t.NeedBytes,
 		FreeBytes: t.FreeBytes, Journal: v.log, State: state, Verified: state == "done",
 		Policies: []jsonPolicy{}, Paths: []jsonPath{},
 	}
 	for _, p := range v.plan.Policies {
-		r.Policies = append(r.Policies, policyJSON(p, v.fs.Super().BlockSize))
+		r.Policies = append(r.Policies, policyJSON(p, v.plan.Super().BlockSize))
 	}
 	if v.plan.Target != nil {
-		p := policyJSON(*v.plan.Target, v.fs.Super().BlockSize)
+		p := policyJSON(*v.plan.Target, v.plan.Super().BlockSize)
 		r.Target = &p
 	}
 	for _, p := range v.plan.Tops {
@@ -86,7 +86,7 @@ func (v *conversion) text(state string) error {
 
 // describe prints what is going to be done.
 func (v *conversion) describe(write func([]byte) (int, error)) error {
-	t, sb := v.plan.Totals, v.fs.Super()
+	t, sb := v.plan.Totals, v.plan.Super()
 	tab := newTable(writerFunc(write))
 	tab.row("image:", v.path)
 	tab.row("filesystem:", sb.Kind+", "+uuid(sb.UUID))
@@ -138,7 +138,7 @@ func (v *conversion) whyOut() string {
 	if v.plan.Target != nil {
 		to = *v.plan.Target
 	}
-	switch sb := v.fs.Super(); {
+	switch sb := v.plan.Super(); {
 	case sb.Inline == "":
 		return "there is no encrypted_inline_data"
 	case !feature.KeepsInline(sb, to):

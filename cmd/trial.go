@@ -9,7 +9,7 @@ import (
 
 // howToTest names the commands that let a real kernel judge.
 func (v *conversion) howToTest() error {
-	img, sb := operand(v.path), v.fs.Super()
+	img, sb := operand(v.path), v.plan.Super()
 	if v.o.copyTo != "" {
 		img = operand(v.o.copyTo)
 	}
