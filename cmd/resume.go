@@ -28,7 +28,8 @@ func newUndo(a *app) *cobra.Command {
 		Use:   "undo IMAGE",
 		Short: "Roll back the conversion that was interrupted",
 		Long: "Bring the tree that an interrupted conversion was about back to what it was. It\n" +
-			"needs the key and the journal that lies beside the image.",
+			"needs the key and the journal that lies beside the image. On f2fs and btrfs, which\n" +
+			"copy what they change, the remains of a decryption are then zeroed in free space.",
 	})
 }
 

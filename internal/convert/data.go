@@ -18,7 +18,7 @@ var defaultLimits = limits{batch: 64 << 20, run: txn.MaxRewrite, staged: 4 << 20
 
 // wholeInodes is limits.staged where each inode takes a block, or all that changes
 // is copied: with few commits of many inodes most blocks are written only once.
-const wholeInodes = 16 << 20
+const wholeInodes = 8 << 20
 
 // maxRuns is how many pieces of contents a commit takes: each costs memory.
 const maxRuns = 1 << 14

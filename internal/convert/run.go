@@ -53,7 +53,7 @@ type Conversion struct {
 
 	extents image.ByExtent // nil where contents have the keys of inodes
 	stored  extentContexts
-	piece   []byte // of an extent, to compute checksums
+	piece   []byte // of contents, see room
 
 	bytes  int64
 	report func(Progress)
@@ -187,16 +187,10 @@ func (c *Conversion) OnProgress(f func(Progress)) { c.report = f }
 // honoured between commits; any error wraps txn.ErrUnfinished, and Open
 // and Resume go on from there.
 func (c *Conversion) Run(ctx context.Context, d Direction) error {
-	for !c.atEnd(d) {
-		if err := ctx.Err(); err != nil {
-			return c.unfinished(err)
-		}
-		if err := c.batch(d); err != nil {
-			return c.unfinished(err)
-		}
-		c.tell(d)
+	if err := c.batches(ctx, d); err != nil {
+		return c.unfinished(err)
 	}
-	if d == Forward && c.plan.Wipe {
+	if c.wipes(d) {
 		if err := c.wipe(ctx); err != nil {
 			return c.unfinished(err)
 		}
@@ -205,6 +199,42 @@ func (c *Conversion) Run(ctx context.Context, d Direction) error {
 		return c.tx.Checkpoint()
 	}
 	return end(c.tx, c.fs)
+}
+
+// wipes reports whether remains are wiped in the end: where blocks are copied to
+// be changed, also those of a decryption that was undone.
+func (c *Conversion) wipes(d Direction) bool {
+	if d == Forward {
+		return c.plan.Wipe
+	}
+	_, moves := c.fs.(image.Moving)
+	return c.plan.Op == Decrypt && (moves || c.extents != nil)
+}
+
+// batches moves the boundary to one end. While a commit is carried out the next
+// one is staged.
+func (c *Conversion) batches(ctx context.Context, d Direction) error {
+	var last Progress // of the commit that is under way
+	for !c.atEnd(d) {
+		err := ctx.Err()
+		if err == nil {
+			err = c.batch(d)
+		}
+		if err != nil {
+			return errors.Join(err, c.tx.Join())
+		}
+		if last.Phase != "" {
+			c.report(last)
+		}
+		last = c.progress(d)
+	}
+	if err := c.tx.Join(); err != nil {
+		return err
+	}
+	if last.Phase != "" {
+		c.report(last)
+	}
+	return nil
 }
 
 // unfinished says that the way on is Open, but of a copy, which is dropped.
@@ -252,16 +282,16 @@ func (c *Conversion) atEnd(d Direction) bool {
 	return c.pos.item == c.plan.steps()
 }
 
-func (c *Conversion) tell(d Direction) {
+func (c *Conversion) progress(d Direction) Progress {
 	p := Progress{Phase: "convert", Items: c.pos.item, TotalItems: c.plan.steps(),
 		Bytes: c.bytes, TotalBytes: c.plan.Totals.Bytes}
 	if d == Back {
 		p.Phase = "undo"
 	}
-	c.report(p)
+	return p
 }
 
-// batch stages as much as fits and commits it.
+// batch stages as much as fits and begins to commit it.
 func (c *Conversion) batch(d Direction) error {
 	b := &batch{}
 	pos := c.pos
@@ -274,22 +304,30 @@ func (c *Conversion) batch(d Direction) error {
 	}
 	c.bytes += b.bytes
 	c.pos.down = d == Back
-	return c.commit()
+	if err := flush(c.tx, c.fs); err != nil {
+		return err
+	}
+	return c.tx.Start(c.pos.encode())
 }
 
 // commit makes what is staged durable, with the position.
 func (c *Conversion) commit() error { return commit(c.tx, c.fs, c.pos.encode()) }
 
 func commit(tx *txn.Tx, fs image.FS, position []byte) error {
+	if err := flush(tx, fs); err != nil {
+		return err
+	}
+	return tx.Commit(position)
+}
+
+// flush stages what the filesystem keeps, and the mark of the next commit.
+func flush(tx *txn.Tx, fs image.FS) error {
 	if mark, ok := tx.NextMark(); ok {
 		if err := fs.SetUnfinished(mark); err != nil {
 			return err
 		}
 	}
-	if err := fs.Flush(); err != nil {
-		return err
-	}
-	return tx.Commit(position)
+	return fs.Flush()
 }
 
 // staged is how many bytes of metadata the next commit will write.

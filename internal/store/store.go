@@ -33,7 +33,7 @@ type Store interface {
 // Fresh is what a Store has beside that stages writes.
 type Fresh interface {
 	// WriteFresh is WriteAt for bytes in a place that nothing refers to before
-	// what is staged now is committed: they may be written there at once, and a
-	// commit makes them durable first.
+	// what is staged now is committed: a commit writes them there and makes them
+	// durable first. The store keeps p: nobody may change it any more.
 	WriteFresh(p []byte, off int64) error
 }

@@ -1,19 +1,46 @@
 package txn
 
+import (
+	"maps"
+	"slices"
+)
+
 // WriteFresh implements store.Fresh. Where a crash finds these bytes they belong
-// to no one: the last commit does not refer to them. They go home at once if the
-// image carries the mark by now, and need no log. What a record of the epoch has
-// bytes for goes by way of the log again, for a replay would bring those back.
+// to no one: the last commit does not refer to them. If the image carries the
+// mark by now they need no log: the commit writes them first, and makes them
+// durable. What a record of the epoch has bytes for goes by way of the log again,
+// for a replay would bring those back.
 func (t *Tx) WriteFresh(p []byte, off int64) error {
+	_ = t.Join() // whose error the next commit tells
 	begun := t.log == nil || t.state.stage == stageBegun || t.state.stage == stageWorking
-	if t.broken != nil || !begun || t.over.covers(off, int64(len(p))) || t.isLogged(off, int64(len(p))) {
+	whole := off%pageSize == 0 && len(p)%pageSize == 0
+	if t.broken != nil || !begun || !whole || off+int64(len(p)) > t.Size() || t.over.covers(off, int64(len(p))) || t.isLogged(off, int64(len(p))) {
 		_, err := t.WriteAt(p, off)
 		return err
 	}
-	t.fresh = true
-	t.unsynced += int64(len(p))
-	_, err := t.home.WriteAt(p, off)
-	return err
+	t.keepFresh(p, off/pageSize)
+	if len(t.over.fresh) < maxFresh {
+		return nil
+	}
+	// Nothing is being carried out, and nothing refers to it: it can go home now.
+	t.spilled = true
+	if err := t.writePages(t.over.fresh); err != nil {
+		return err
+	}
+	t.keepFresh(nil, 0)
+	return nil
+}
+
+// keepFresh keeps whole pages from number no on; none of them drops all.
+func (t *Tx) keepFresh(p []byte, no int64) {
+	t.lock.Lock()
+	defer t.lock.Unlock()
+	if len(p) == 0 {
+		t.over.fresh = make(map[int64][]byte)
+	}
+	for ; len(p) > 0; p, no = p[pageSize:], no+1 {
+		t.over.fresh[no] = p[:pageSize:pageSize]
+	}
 }
 
 // isLogged reports whether a record of the epoch may hold some of n bytes at off.
@@ -49,4 +76,39 @@ func (t *Tx) noteLogged(j *job) {
 	for i := range j.groups {
 		note(j.groups[i].off(), int64(j.groups[i].size))
 	}
+}
+
+// freshRun is how much of what is fresh is written in one piece, in bytes.
+const freshRun = 1 << 20
+
+// maxFresh is how many pages of it are kept in memory.
+var maxFresh = 32 << 20 / pageSize
+
+// writeFresh writes what is fresh to its places and makes it durable.
+func (t *Tx) writeFresh(j *job) error {
+	if len(j.fresh) == 0 && !t.spilled {
+		return nil
+	}
+	if err := t.writePages(j.fresh); err != nil {
+		return err
+	}
+	t.spilled = false
+	return t.home.Sync()
+}
+
+// writePages writes pages home, those that adjoin together.
+func (t *Tx) writePages(pages map[int64][]byte) error {
+	run := make([]byte, 0, freshRun)
+	var at int64
+	for _, no := range slices.Sorted(maps.Keys(pages)) {
+		if off := no * pageSize; off != at+int64(len(run)) || len(run) == freshRun {
+			if err := t.writeData(run, at); err != nil {
+				return err
+			}
+			at, run = off, run[:0]
+		}
+		run = append(run, pages[no]...)
+	}
+	t.unsynced += int64(len(pages)) * pageSize
+	return t.writeData(run, at)
 }

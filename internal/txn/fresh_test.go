@@ -63,8 +63,11 @@ func moves(home, log store.Store) error {
 			return fmt.Errorf("version %d reads as %d: %w", k, b[0], err)
 		}
 		next, _ := tx.NextMark()
-		if err := errors.Join(mark(next), tx.Commit([]byte{byte(k)})); err != nil {
+		if err := errors.Join(mark(next), tx.Start([]byte{byte(k)})); err != nil {
 			return err
+		}
+		if _, err := tx.ReadAt(b, off); err != nil || !bytes.Equal(b, version(k)) {
+			return fmt.Errorf("version %d reads as %d beside its commit: %w", k, b[0], err)
 		}
 	}
 	return tx.Checkpoint()
@@ -73,6 +76,14 @@ func moves(home, log store.Store) error {
 // Whatever a power cut leaves, the version that the last commit points to is
 // whole, wherever it was written.
 func TestPowerLossOfFresh(t *testing.T) {
+	t.Run("kept", powerLossOfFresh)
+	t.Run("spilled", func(t *testing.T) {
+		txn.SpillAt(t, 1)
+		powerLossOfFresh(t)
+	})
+}
+
+func powerLossOfFresh(t *testing.T) {
 	base := startImage()
 	copy(base[placesOff:], version(0))
 	base[pointerOff] = 0

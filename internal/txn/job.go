@@ -15,6 +15,7 @@ import (
 // written in one piece.
 type job struct {
 	guarded bool
+	fresh   map[int64][]byte // pages, by number, that go home before the rest
 	spans   []span
 	groups  []group
 }
@@ -31,7 +32,7 @@ func (g *group) off() int64 { return g.rewrites[0].Off }
 
 // newJob collects what is staged, in the order of the image.
 func (t *Tx) newJob(guarded bool) *job {
-	j := &job{guarded: guarded, spans: t.over.spans()}
+	j := &job{guarded: guarded, fresh: t.over.fresh, spans: t.over.spans()}
 	slices.SortFunc(t.rewrites, func(a, b Rewrite) int { return cmp.Compare(a.Off, b.Off) })
 	for i := 0; i < len(t.rewrites); {
 		g := group{size: t.rewrites[i].Len}
@@ -49,6 +50,18 @@ func (t *Tx) newJob(guarded bool) *job {
 		i = k
 	}
 	return j
+}
+
+// size is how many bytes of home a job writes.
+func (j *job) size() (n int64) {
+	n = int64(len(j.fresh)) * pageSize
+	for _, s := range j.spans {
+		n += int64(len(s.data))
+	}
+	for i := range j.groups {
+		n += int64(j.groups[i].size)
+	}
+	return n
 }
 
 // header is the entry of a rewrite, its checksum left out.
@@ -285,6 +298,9 @@ type starter interface {
 }
 
 func (t *Tx) writeData(b []byte, off int64) error {
+	if len(b) == 0 {
+		return nil
+	}
 	if _, err := t.home.WriteAt(b, off); err != nil {
 		return err
 	}
@@ -302,12 +318,15 @@ func (t *Tx) parallel(groups []group, f func(*group, *scratch) error) error {
 	if t.transform == nil {
 		return errors.New("contents to rewrite, and no transform")
 	}
-	next := make(chan *group)
+	next := make(chan *group, 8)
 	errs := make([]error, min(runtime.GOMAXPROCS(0), len(groups)))
 	var wg sync.WaitGroup
+	for len(t.scratch) < len(errs) {
+		t.scratch = append(t.scratch, &scratch{data: make([]byte, MaxRewrite)})
+	}
 	for w := range errs {
 		wg.Go(func() {
-			s := &scratch{data: make([]byte, MaxRewrite)}
+			s := t.scratch[w]
 			for g := range next {
 				if errs[w] == nil {
 					errs[w] = f(g, s)

@@ -45,6 +45,7 @@ func (t *Tx) SetMarker(f Marker) { t.marker = f }
 // NextMark is the mark that the next Commit carries along: whoever commits
 // stages it. It reports whether there is one.
 func (t *Tx) NextMark() (mark [16]byte, ok bool) {
+	_ = t.Join() // whose error the next commit tells
 	return t.markOf(t.number, t.state.seq+1), t.marker != nil
 }
 
@@ -53,8 +54,8 @@ func (t *Tx) NextMark() (mark [16]byte, ok bool) {
 // until the new one has a record, so that a torn mark is no harm. Nothing may
 // be staged.
 func (t *Tx) Settle() error {
-	if t.broken != nil {
-		return t.broken
+	if err := t.Join(); err != nil {
+		return err
 	}
 	if err := t.settle(); err != nil {
 		t.fail(err)
@@ -74,7 +75,7 @@ func (t *Tx) settle() error {
 			return fmt.Errorf("write mark: %w", err)
 		}
 	}
-	t.Discard()
+	t.dropStaged()
 	if err := t.home.Sync(); err != nil {
 		return fmt.Errorf("sync image: %w", err)
 	}

@@ -3,8 +3,6 @@ package txn
 import (
 	"io"
 	"slices"
-
-	"fsenc/internal/store"
 )
 
 const (
@@ -13,10 +11,11 @@ const (
 	pageUnits = pageSize / unitSize
 )
 
-// overlay holds staged writes over a base store.
+// overlay holds staged writes over what is below them.
 type overlay struct {
-	base  store.Store
+	base  base
 	pages map[int64]*page
+	fresh map[int64][]byte // pages of WriteFresh, which belong to others
 }
 
 // page is one page of staged bytes; only units marked dirty are meaningful.
@@ -25,15 +24,24 @@ type page struct {
 	data  [pageSize]byte
 }
 
-func newOverlay(base store.Store) *overlay {
-	return &overlay{base: base, pages: make(map[int64]*page)}
+// base is a store, or the overlay of a commit that is on its way to it.
+type base interface {
+	io.ReaderAt
+	Size() int64
 }
+
+func newOverlay(b base) *overlay {
+	return &overlay{base: b, pages: make(map[int64]*page), fresh: make(map[int64][]byte)}
+}
+
+// Size is that of the store.
+func (o *overlay) Size() int64 { return o.base.Size() }
 
 func (p *page) isDirty(unit int) bool { return p.dirty[unit/64]>>(unit%64)&1 != 0 }
 func (p *page) setDirty(unit int)     { p.dirty[unit/64] |= 1 << (unit % 64) }
 
 // stagedBytes is the memory that the staged pages take, roughly.
-func (o *overlay) stagedBytes() int64 { return int64(len(o.pages)) * pageSize }
+func (o *overlay) stagedBytes() int64 { return int64(len(o.pages)+len(o.fresh)) * pageSize }
 
 // covers reports whether some of n bytes at off may be staged.
 func (o *overlay) covers(off, n int64) bool {
@@ -45,16 +53,19 @@ func (o *overlay) covers(off, n int64) bool {
 	return false
 }
 
-func (o *overlay) readAt(p []byte, off int64) (int, error) {
+// ReadAt reads what is staged over what is below.
+func (o *overlay) ReadAt(p []byte, off int64) (int, error) {
 	n, err := o.base.ReadAt(p, off)
-	if len(o.pages) == 0 {
+	if len(o.pages)+len(o.fresh) == 0 {
 		return n, err
 	}
 	for done := 0; done < n; {
 		at := off + int64(done)
 		in := int(at % pageSize)
 		chunk := min(pageSize-in, n-done)
-		if pg := o.pages[at/pageSize]; pg != nil {
+		if b := o.fresh[at/pageSize]; b != nil {
+			copy(p[done:done+chunk], b[in:])
+		} else if pg := o.pages[at/pageSize]; pg != nil {
 			pg.copyDirty(p[done:done+chunk], in)
 		}
 		done += chunk
@@ -93,6 +104,12 @@ func (o *overlay) writeAt(p []byte, off int64) (int, error) {
 // stage puts src at byte in of page no. A unit that src covers in part takes
 // the rest of its bytes from below.
 func (o *overlay) stage(src []byte, no int64, in int) error {
+	if b := o.fresh[no]; b != nil {
+		b = slices.Clone(b)
+		copy(b[in:], src)
+		o.fresh[no] = b
+		return nil
+	}
 	pg := o.pages[no]
 	if pg == nil {
 		pg = new(page)

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
+	"sync"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -17,8 +17,8 @@ var ErrUnfinished = errors.New("interrupted after writing began")
 
 // Tx is a store over home that stages writes until Commit.
 //
-// Edits and commits come from one goroutine; ReadAt may be called from
-// several while nothing is edited.
+// Edits and commits come from one goroutine; ReadAt may be called from several
+// at any time. With Start a commit is carried out while the next one is staged.
 type Tx struct {
 	home store.Store
 	log  store.Store // nil for Method None
@@ -27,6 +27,7 @@ type Tx struct {
 
 	transform Transform
 	marker    Marker
+	lock      sync.RWMutex // of the overlays
 	over      *overlay
 	rewrites  []Rewrite
 	state     state // of the last commit
@@ -36,8 +37,10 @@ type Tx struct {
 	number   uint32         // of the epoch that the next record belongs to
 	last     state          // of the last commit of the epoch before
 	unsynced int64          // bytes written home since its last sync
-	fresh    bool           // some of them come before the next commit
 	logged   map[int64]bool // pages that records of the epoch hold bytes of
+	spilled  bool           // something fresh went home before its commit
+	scratch  []*scratch     // of the workers that contents pass through
+	flight   *flight        // the commit that is being carried out, nil if none is
 	broken   error          // set once a commit failed: nothing may be written after it
 }
 
@@ -72,7 +75,10 @@ func (t *Tx) Plan() []byte { return t.plan }
 func (t *Tx) Header() Header { return t.head }
 
 // Position is what was given to the last commit, empty before the first.
-func (t *Tx) Position() []byte { return t.state.position }
+func (t *Tx) Position() []byte {
+	_ = t.Join()
+	return t.state.position
+}
 
 // Begun reports whether the image carries the mark or may carry it.
 func (t *Tx) Begun() bool { return t.state.stage != stageCreated }
@@ -85,10 +91,18 @@ func (t *Tx) Finished() bool { return t.state.stage == stageFinished }
 func (t *Tx) Home() store.Store { return t.home }
 
 // ReadAt reads what is staged over home.
-func (t *Tx) ReadAt(p []byte, off int64) (int, error) { return t.over.readAt(p, off) }
+func (t *Tx) ReadAt(p []byte, off int64) (int, error) {
+	t.lock.RLock()
+	defer t.lock.RUnlock()
+	return t.over.ReadAt(p, off)
+}
 
 // WriteAt stages p.
-func (t *Tx) WriteAt(p []byte, off int64) (int, error) { return t.over.writeAt(p, off) }
+func (t *Tx) WriteAt(p []byte, off int64) (int, error) {
+	t.lock.Lock()
+	defer t.lock.Unlock()
+	return t.over.writeAt(p, off)
+}
 
 // Size is that of home.
 func (t *Tx) Size() int64 { return t.home.Size() }
@@ -122,7 +136,12 @@ func (t *Tx) StagedBytes() int64 { return t.over.stagedBytes() }
 
 // Discard drops what is staged.
 func (t *Tx) Discard() {
-	t.over = newOverlay(t.home)
+	_ = t.Join() // its error is kept, and comes with the next commit
+	t.dropStaged()
+}
+
+func (t *Tx) dropStaged() {
+	t.setOverlay(newOverlay(t.home))
 	t.rewrites = nil
 }
 
@@ -137,52 +156,52 @@ func (t *Tx) Commit(position []byte) error { return t.commit(stageWorking, posit
 func (t *Tx) End(position []byte) error { return t.commit(stageFinished, position) }
 
 func (t *Tx) commit(to stage, position []byte) error {
-	if t.broken != nil {
-		return t.broken
+	if err := t.Join(); err != nil {
+		return err
 	}
-	if len(position) > maxPosition {
-		panic("txn: position too long")
-	}
-	if err := t.tryCommit(to, position); err != nil {
-		t.fail(err)
-	}
-	return t.broken
+	j, next := t.prepare(to, position)
+	return t.finish(t.carryOut(j, next))
 }
 
-func (t *Tx) tryCommit(to stage, position []byte) error {
-	guarded := to != stageWorking
-	if guarded {
+// carryOut makes a job durable.
+func (t *Tx) carryOut(j *job, next *state) error {
+	if j.guarded {
 		// Its old bytes are those of home, and it is an epoch of its own.
 		if err := t.syncHome(); err != nil {
 			return err
 		}
 	}
-	if t.fresh {
-		// It must be durable before a record refers to it.
-		if err := t.home.Sync(); err != nil {
-			return fmt.Errorf("sync image: %w", err)
-		}
-		t.fresh = false
+	if err := t.writeFresh(j); err != nil {
+		return fmt.Errorf("write what is new to the image: %w", err)
 	}
-	j := t.newJob(guarded)
-	next := state{seq: t.state.seq + 1, stage: to, position: slices.Clone(position)}
 	if t.log != nil {
 		// Home is untouched so far: after a crash in here the last commit stands.
-		if err := t.writeLog(j, &next); err != nil {
+		if err := t.writeLog(j, next); err != nil {
 			return fmt.Errorf("write log: %w", err)
 		}
 	}
-	t.state = next
+	t.state = *next
 	t.noteLogged(j)
 	// From here on recovery replays the record; a second time changes nothing.
 	if err := t.writeHome(j); err != nil {
 		return fmt.Errorf("write image: %w", err)
 	}
-	t.Discard()
-	if guarded || t.unsynced >= maxUnsynced || t.state.epochLen >= maxEpoch {
-		return t.checkpoint()
-	}
 	return nil
+}
+
+// finish ends a commit that nothing was staged beside, and the epoch if it is
+// long enough.
+func (t *Tx) finish(err error) error {
+	if err == nil {
+		t.dropStaged()
+		if t.state.stage != stageWorking || t.unsynced >= maxUnsynced || t.state.epochLen >= maxEpoch {
+			err = t.checkpoint()
+		}
+	}
+	if err != nil {
+		t.fail(err)
+	}
+	return t.broken
 }
 
 // What may be written between two syncs of home, in bytes: to home, and to the
@@ -194,8 +213,8 @@ const (
 
 // Checkpoint makes home durable as of the last commit. Nothing may be staged.
 func (t *Tx) Checkpoint() error {
-	if t.broken != nil {
-		return t.broken
+	if err := t.Join(); err != nil {
+		return err
 	}
 	if err := t.checkpoint(); err != nil {
 		t.fail(err)
@@ -229,7 +248,7 @@ func (t *Tx) syncHome() error {
 	if err := t.home.Sync(); err != nil {
 		return fmt.Errorf("sync image: %w", err)
 	}
-	t.last, t.epoch, t.unsynced, t.fresh = t.state, nil, 0, false
+	t.last, t.epoch, t.unsynced, t.spilled = t.state, nil, 0, false
 	t.number++
 	clear(t.logged)
 	return nil

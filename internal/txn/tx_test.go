@@ -39,8 +39,8 @@ func startImage() []byte {
 	return img
 }
 
-// script is a transaction of a few commits of mixed size; want collects what
-// the image must be after each.
+// script is a transaction of a few commits of mixed size, most of which are carried
+// out while the next one is staged; want collects what the image must be after each.
 func script(home, log store.Store, m txn.Method, want *[][]byte) error {
 	h := txn.Header{ID: [16]byte{1, 2, 3}, MarkOff: markOff, Kind: "test", Method: m}
 	shadow := startImage()
@@ -86,10 +86,17 @@ func script(home, log store.Store, m txn.Method, want *[][]byte) error {
 			stageRun(tx, shadow, dataOff+int64(run)*4096)
 		}
 		next, _ := tx.NextMark()
-		if err := errors.Join(mark(next), tx.Commit([]byte{k})); err != nil {
+		commit := tx.Start
+		if k%4 == 3 {
+			commit = tx.Commit
+		}
+		if err := errors.Join(mark(next), commit([]byte{k})); err != nil {
 			return err
 		}
 		keep()
+		if err := readsAs(tx, shadow); err != nil {
+			return fmt.Errorf("beside commit %d: %w", k, err)
+		}
 		if k%3 == 2 {
 			if err := tx.Checkpoint(); err != nil {
 				return err
@@ -104,6 +111,18 @@ func script(home, log store.Store, m txn.Method, want *[][]byte) error {
 	}
 	keep()
 	return tx.Wipe()
+}
+
+// readsAs compares metadata, which are the same before and after a commit.
+func readsAs(tx *txn.Tx, shadow []byte) error {
+	got := make([]byte, dataOff)
+	if _, err := tx.ReadAt(got, 0); err != nil {
+		return err
+	}
+	if !bytes.Equal(got, shadow[:dataOff]) {
+		return errors.New("what was staged is not what is read")
+	}
+	return nil
 }
 
 func stageRun(tx *txn.Tx, shadow []byte, off int64) {

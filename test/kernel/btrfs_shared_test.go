@@ -28,6 +28,8 @@ func family(t *testing.T) (image string, before map[string][]manifest.Entry) {
 		sub, snap := filepath.Join(dir, "sub"), filepath.Join(dir, "snap")
 		tool(t, "btrfs", "-q", "subvolume", "create", sub)
 		fillBtrfs(t, sub, r)
+		own := &btrfsFiller{t: t, root: sub}
+		own.do(os.WriteFile(filepath.Join(sub, "secret/copied in pieces"), own.text(3_300_000), 0o600))
 		tool(t, "btrfs", "-q", "subvolume", "snapshot", sub, snap)
 		base := filepath.Join("secret", linux.MarkName+"-shared", linux.MarkName+"-base")
 		f := &btrfsFiller{t: t, root: snap}

@@ -11,38 +11,25 @@ import (
 // then, so that what is encrypted right after it was moved out of an item is never
 // written as it was.
 
-// freshRun is the longest run that is written in one piece, in bytes.
-const freshRun = 1 << 20
-
-// writeFresh writes what is in memory to its places, which nothing refers to yet.
+// writeFresh gives what is in memory to the store, which keeps it: from now on it
+// only is read. Nothing refers to its places yet.
 func (fs *FS) writeFresh() error {
-	for _, addr := range sortedKeys(fs.dirty) {
-		fs.sum.seal(fs.dirty[addr].raw)
-	}
-	bytesOf := func(addr uint64) []byte { return fs.dirty[addr].raw }
-	if err := fs.writeRuns(sortedKeys(fs.dirty), bytesOf); err != nil {
-		return err
-	}
-	return fs.writeRuns(sortedKeys(fs.data), func(addr uint64) []byte { return fs.data[addr] })
-}
-
-// writeRuns writes pieces, those that adjoin together.
-func (fs *FS) writeRuns(addrs []uint64, bytesOf func(addr uint64) []byte) error {
-	var at uint64
-	var run []byte
-	for _, addr := range addrs {
-		if addr != at+uint64(len(run)) || len(run) >= freshRun {
-			if err := fs.writePlaces(run, at); err != nil {
-				return err
-			}
-			at, run = addr, run[:0]
+	for addr, b := range fs.dirty {
+		fs.sum.seal(b.raw)
+		if err := fs.writePlaces(b.raw, addr); err != nil {
+			return err
 		}
-		run = append(run, bytesOf(addr)...)
 	}
-	return fs.writePlaces(run, at)
+	for addr, b := range fs.data {
+		if err := fs.writePlaces(b, addr); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// writePlaces writes bytes to all copies of a place that nothing refers to yet.
+// writePlaces writes bytes, which the store keeps, to all copies of a place that
+// nothing refers to yet.
 func (fs *FS) writePlaces(p []byte, logical uint64) error {
 	write := func(p []byte, off int64) error {
 		_, err := fs.s.WriteAt(p, off)

@@ -144,9 +144,8 @@ func (fs *FS) copyExtent(from, n uint64) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	buf := make([]byte, min(n, copyPiece))
 	for done := uint64(0); done < n; done += copyPiece {
-		p := buf[:min(n-done, copyPiece)]
+		p := make([]byte, min(n-done, copyPiece)) // which the store keeps
 		if err := fs.ReadBlocks(p, fs.pblk(from+done)); err != nil {
 			return 0, err
 		}

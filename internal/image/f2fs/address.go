@@ -234,23 +234,6 @@ func (fs *FS) Extents(ino image.Ino) ([]image.Extent, error) {
 	return m.done()
 }
 
-// ReadBlocks fills p, whole blocks, from block at on.
-func (fs *FS) ReadBlocks(p []byte, at image.Pblk) error {
-	if err := fs.checkRange(len(p), at); err != nil {
-		return err
-	}
-	_, err := fs.s.ReadAt(p, int64(at)*blockSize)
-	return err
-}
-
-// WriteBlocks stages p, whole blocks, from block at on.
-func (fs *FS) WriteBlocks(p []byte, at image.Pblk) error {
-	if err := fs.checkRange(len(p), at); err != nil {
-		return err
-	}
-	return fs.cache.Write(p, int64(at)*blockSize)
-}
-
 func (fs *FS) checkRange(n int, at image.Pblk) error {
 	if n%blockSize != 0 {
 		panic("f2fs: not a whole number of blocks")

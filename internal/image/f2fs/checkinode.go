@@ -128,7 +128,7 @@ func (fs *FS) checkLink(in *inode, found finder) {
 			return
 		}
 		area = make([]byte, blockSize)
-		if fs.cache.Read(area, int64(s.addr)*blockSize) != nil {
+		if fs.readBlock(area, image.Pblk(s.addr)) != nil {
 			return
 		}
 	}

@@ -47,7 +47,7 @@ func (fs *FS) dirBlocks(in *inode, f func(*dirBlock) error) error {
 	}
 	return fs.data(in, func(s slot) error {
 		b := make([]byte, blockSize)
-		if err := fs.cache.Read(b, int64(s.addr)*blockSize); err != nil {
+		if err := fs.readBlock(b, image.Pblk(s.addr)); err != nil {
 			return err
 		}
 		return f(&dirBlock{blockArea(b), s.lblk, image.Pblk(s.addr)})
@@ -208,7 +208,7 @@ func (fs *FS) dirBlockAt(in *inode, l uint64) (*dirBlock, error) {
 		return nil, err
 	}
 	b := make([]byte, blockSize)
-	if err := fs.cache.Read(b, int64(s.addr)*blockSize); err != nil {
+	if err := fs.readBlock(b, image.Pblk(s.addr)); err != nil {
 		return nil, err
 	}
 	return &dirBlock{blockArea(b), l, image.Pblk(s.addr)}, nil

@@ -11,8 +11,9 @@ import (
 type edits struct {
 	natNew map[uint32]natEntry
 	dirty  map[uint32]*dirtyNode
-	sums   map[uint32][]byte // summary blocks, by segment
-	quotas []*quotaFile      // opened with the first charge
+	kept   map[image.Pblk][]byte // blocks of files with a new place, see fresh.go
+	sums   map[uint32][]byte     // summary blocks, by segment
+	quotas []*quotaFile          // opened with the first charge
 
 	sitOld   []byte          // the table as the last checkpoint has it
 	segDirty map[uint32]bool // segments whose entry has changed
@@ -38,6 +39,7 @@ type dirtyNode struct {
 func (fs *FS) begin() {
 	fs.natNew = make(map[uint32]natEntry)
 	fs.dirty = make(map[uint32]*dirtyNode)
+	fs.kept = make(map[image.Pblk][]byte)
 	fs.sums = make(map[uint32][]byte)
 	switch {
 	case fs.sitOld != nil:
@@ -78,7 +80,7 @@ func (fs *FS) nodeLog(in *inode) int {
 
 // Pending is how much Flush will stage, in bytes.
 func (fs *FS) Pending() int64 {
-	n := len(fs.dirty) + len(fs.sums)
+	n := len(fs.dirty) + len(fs.kept) + len(fs.sums)
 	if fs.renew {
 		n++
 	}
@@ -165,9 +167,8 @@ func (fs *FS) dropNode(nid uint32) error {
 	return nil
 }
 
-// newData puts a block of a file into a free place, which becomes the address
-// in a slot. Entries are final; contents and targets may be encrypted yet where
-// they are.
+// newData puts a block of a file, which it keeps, into a free place: the address
+// in a slot.
 func (fs *FS) newData(b []byte, s slot, log int) (image.Pblk, error) {
 	if err := fs.claim(); err != nil {
 		return 0, err
@@ -181,16 +182,15 @@ func (fs *FS) newData(b []byte, s slot, log int) (image.Pblk, error) {
 		return 0, err
 	}
 	fs.validBlocks++
-	if log == logHotData {
-		return p, fs.cache.WriteFresh(b, int64(p)*blockSize)
-	}
-	return p, fs.cache.Write(b, int64(p)*blockSize)
+	fs.kept[p] = b
+	return p, nil
 }
 
 // dropData frees a block of a file, or one that was only reserved.
 func (fs *FS) dropData(addr uint32) {
 	if addr != newAddr && addr != compressAddr {
 		fs.clearBlock(image.Pblk(addr))
+		delete(fs.kept, image.Pblk(addr))
 	}
 	fs.validBlocks--
 }

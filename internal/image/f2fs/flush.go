@@ -26,6 +26,9 @@ func (fs *FS) Flush() error {
 	if len(fs.dirty)+len(fs.natNew)+len(fs.segDirty)+len(fs.sums) == 0 && !fs.renew {
 		return nil
 	}
+	if err := fs.flushData(); err != nil {
+		return err
+	}
 	if err := fs.placeNodes(); err != nil {
 		return err
 	}
@@ -77,7 +80,6 @@ func (fs *FS) checkTotals() error {
 
 // placeNodes gives every node that was edited its new place.
 func (fs *FS) placeNodes() error {
-	var run freshRun
 	for _, nid := range slices.Sorted(maps.Keys(fs.dirty)) {
 		d := fs.dirty[nid]
 		e, err := fs.natEntry(nid)
@@ -100,40 +102,11 @@ func (fs *FS) placeNodes() error {
 				return err
 			}
 		}
-		if err := run.add(fs, d.raw, int64(p)*blockSize); err != nil {
+		if err := fs.cache.WriteFresh(d.raw, int64(p)*blockSize); err != nil {
 			return err
 		}
 	}
-	return run.write(fs)
-}
-
-// freshRun collects blocks that lie one behind the other in free space, to be
-// written in one piece.
-type freshRun struct {
-	off int64
-	b   []byte
-}
-
-const maxFreshRun = 1 << 20 // bytes
-
-func (r *freshRun) add(fs *FS, b []byte, off int64) error {
-	if off != r.off+int64(len(r.b)) || len(r.b) >= maxFreshRun {
-		if err := r.write(fs); err != nil {
-			return err
-		}
-		r.off = off
-	}
-	r.b = append(r.b, b...)
 	return nil
-}
-
-func (r *freshRun) write(fs *FS) error {
-	if len(r.b) == 0 {
-		return nil
-	}
-	err := fs.cache.WriteFresh(r.b, r.off)
-	r.b = r.b[:0]
-	return err
 }
 
 // sealInode computes the checksum of an inode, where it has one.

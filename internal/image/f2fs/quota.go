@@ -94,7 +94,7 @@ func (q *quotaFile) block(n uint32) (lblk uint64, part []byte, err error) {
 			return 0, nil, err
 		}
 		b = make([]byte, blockSize)
-		if err := q.fs.cache.Read(b, int64(s.addr)*blockSize); err != nil {
+		if err := q.fs.readBlock(b, image.Pblk(s.addr)); err != nil {
 			return 0, nil, err
 		}
 		q.page[lblk] = b

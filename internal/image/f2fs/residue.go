@@ -157,7 +157,7 @@ func (fs *FS) wipeLink(in *inode) error {
 		return err
 	}
 	b := make([]byte, blockSize)
-	if err := fs.cache.Read(b, int64(s.addr)*blockSize); err != nil {
+	if err := fs.readBlock(b, image.Pblk(s.addr)); err != nil {
 		return err
 	}
 	if zeros(b[in.size():]) {

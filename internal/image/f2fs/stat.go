@@ -147,7 +147,7 @@ func (fs *FS) ReadLink(ino image.Ino) ([]byte, error) {
 			return fs.corrupt("symlink", ino, image.Pblk(s.addr), "a block for lblk %d", s.lblk)
 		}
 		block = make([]byte, blockSize)
-		return fs.cache.Read(block, int64(s.addr)*blockSize)
+		return fs.readBlock(block, image.Pblk(s.addr))
 	})
 	if err != nil {
 		return nil, err

@@ -10,17 +10,23 @@ import (
 	"fsenc/internal/store"
 )
 
-// Mem is a Store in memory.
-type Mem struct{ data []byte }
+// Mem is a Store in memory. As of a file, what is read while somebody writes may be
+// old or new.
+type Mem struct {
+	mu   sync.RWMutex
+	data []byte
+}
 
 // NewMem returns a store over data, which it writes to.
-func NewMem(data []byte) *Mem { return &Mem{data} }
+func NewMem(data []byte) *Mem { return &Mem{data: data} }
 
 // Bytes returns the memory of the store.
 func (m *Mem) Bytes() []byte { return m.data }
 
 // ReadAt implements io.ReaderAt.
 func (m *Mem) ReadAt(p []byte, off int64) (int, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
 	return readAt(p, off, int64(len(m.data)), func(p []byte) { copy(p, m.data[off:]) })
 }
 
@@ -46,6 +52,8 @@ func (m *Mem) WriteAt(p []byte, off int64) (int, error) {
 	if err := m.inside(off, int64(len(p))); err != nil {
 		return 0, err
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	return copy(m.data[off:], p), nil
 }
 
@@ -67,6 +75,8 @@ func (m *Mem) Zero(off, n int64) error {
 	if err := m.inside(off, n); err != nil {
 		return err
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	clear(m.data[off : off+n])
 	return nil
 }

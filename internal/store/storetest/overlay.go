@@ -1,6 +1,10 @@
 package storetest
 
-import "fsenc/internal/store"
+import (
+	"sync"
+
+	"fsenc/internal/store"
+)
 
 // overlayPage is how many bytes an Overlay copies at least.
 const overlayPage = 4096
@@ -8,6 +12,7 @@ const overlayPage = 4096
 // Overlay is a store of bytes that stay as they are: what is written is kept
 // beside them. Making one takes no time, whatever the size.
 type Overlay struct {
+	mu    sync.RWMutex
 	base  []byte
 	pages map[int64][]byte
 }
@@ -36,6 +41,8 @@ func (o *Overlay) page(n int64) []byte {
 
 // ReadAt reads what was written, or what was there.
 func (o *Overlay) ReadAt(p []byte, off int64) (int, error) {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
 	return readAt(p, off, o.Size(), func(p []byte) {
 		for len(p) > 0 {
 			n := copy(p, o.page(off / overlayPage)[off%overlayPage:])
@@ -46,9 +53,11 @@ func (o *Overlay) ReadAt(p []byte, off int64) (int, error) {
 
 // WriteAt keeps p.
 func (o *Overlay) WriteAt(p []byte, off int64) (int, error) {
-	if err := (&Mem{o.base}).inside(off, int64(len(p))); err != nil {
+	if err := NewMem(o.base).inside(off, int64(len(p))); err != nil {
 		return 0, err
 	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	for done := 0; done < len(p); {
 		n := (off + int64(done)) / overlayPage
 		if o.pages[n] == nil {
