@@ -70,6 +70,11 @@ func Check(ctx context.Context, fs image.FS, o Options) (Result, error) {
 			Text:   "there are encrypted inodes, but the superblock does not have the encrypt feature",
 			Advice: "set it with fsenc setup: without it no kernel opens encrypted files"}})
 	}
+	if c.res.Encrypted == 0 && c.super.Encrypt && c.super.Layout != "" {
+		c.emit(Finding{Finding: image.Finding{ID: "encrypt-unused", Severity: image.Info,
+			Text:   "nothing is encrypted, and the feature encrypt (" + c.super.Layout + ") makes released kernels and tools refuse the filesystem",
+			Advice: "fsenc setup IMAGE --remove clears it"}})
+	}
 	if c.res.Inline == 0 && c.super.Inline != "" {
 		c.emit(Finding{Finding: image.Finding{ID: "inline-unused", Severity: image.Info,
 			Text:   "no file uses the feature encrypted_inline_data (" + c.super.Inline + "), for which kernels and tools refuse what they could read",
