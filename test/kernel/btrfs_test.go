@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fsenc/internal/image/imagetest"
 	"fsenc/internal/image/imagetest/manifest"
 	"fsenc/test/btrfsjudge"
 	"fsenc/test/linux"
@@ -31,9 +32,7 @@ type btrfsRow struct {
 	options string
 }
 
-// btrfsRows are the formats of one device that mkfs.btrfs makes. The kernel of
-// this machine has no block group tree by mkfs.btrfs 6.2; internal/image/btrfs
-// has images of it.
+// btrfsRows are the formats of one device that mkfs.btrfs makes.
 var btrfsRows = []btrfsRow{
 	{"default", nil, ""},
 	{"single", []string{"-m", "single", "-d", "single"}, ""},
@@ -54,7 +53,12 @@ var btrfsRows = []btrfsRow{
 	{"quota", []string{"-R", "quota"}, ""},
 	{"one stripe", []string{"-d", "raid0", "-m", "dup"}, ""},
 	{"other uuid", nil, ""}, // which btrfstune gives it
+	{blockGroupTree, nil, ""},
 }
+
+// blockGroupTree is a row that mkfs.btrfs 6.2 cannot make. The one of 6.14 has
+// made an empty image, with -O block-group-tree.
+const blockGroupTree = "block group tree"
 
 func (r btrfsRow) has(feature string) bool {
 	return !strings.Contains(strings.Join(r.mkfs, " "), "^"+feature)
@@ -69,12 +73,33 @@ func (r btrfsRow) build(t *testing.T, f func(dir string)) (string, []manifest.En
 	if err := errors.Join(os.WriteFile(image, nil, 0o600), os.Truncate(image, 400<<20)); err != nil {
 		t.Fatal(err)
 	}
-	tool(t, "mkfs.btrfs", append(append([]string{"-q"}, r.mkfs...), image)...)
+	switch r.name {
+	case blockGroupTree:
+		if err := unpackTo(image, "testdata/btrfs-block-group-tree.img.zst"); err != nil {
+			t.Fatal(err)
+		}
+	default:
+		tool(t, "mkfs.btrfs", append(append([]string{"-q"}, r.mkfs...), image)...)
+	}
 	if r.name == "other uuid" {
 		tool(t, "btrfstune", "-m", image)
 	}
 	onBtrfs(t, image, r.options, f)
 	return image, lookAtBtrfs(t, image)
+}
+
+func unpackTo(image, from string) error {
+	r, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	w, err := os.Create(image)
+	if err != nil {
+		return err
+	}
+	_, err = imagetest.Unpack(w, r)
+	return errors.Join(err, w.Close())
 }
 
 // tool runs a command of btrfs-progs.
