@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"encoding/hex"
+	"slices"
 	"strings"
 	"testing"
 
@@ -88,7 +89,7 @@ func (c *f2fsCase) encrypt(t *testing.T) {
 	}
 	run(t, setup...)
 	f2fsClean(t, c.image, "after setup")
-	run(t, append([]string{"encrypt-dir", c.image, c.top(), "--key-file", c.keyFile, "--yes"}, c.policy.flags()...)...)
+	c.convert(t, append([]string{"encrypt-dir", c.image, c.top(), "--key-file", c.keyFile, "--yes"}, c.policy.flags()...))
 	f2fsClean(t, c.image, "after encrypt-dir")
 	noMarks(t, c.image)
 	if c.inline { // the kernel will not write into this one
@@ -96,6 +97,27 @@ func (c *f2fsCase) encrypt(t *testing.T) {
 		readsBack(t, c.image, c.keyFile, c.before)
 	}
 }
+
+// convert runs a command, for some cases in many steps: it is killed and undone,
+// killed again and finished.
+func (c *f2fsCase) convert(t *testing.T, args []string) {
+	t.Helper()
+	if !slices.Contains(killedF2FS, c.row.Name) {
+		run(t, args...)
+		return
+	}
+	killed(t, c.image, args...)
+	run(t, "undo", c.image, "--key-file", c.keyFile)
+	f2fsClean(t, c.image, "after undo")
+	if args[0] == "decrypt-dir" {
+		noMarks(t, c.image)
+	}
+	killed(t, c.image, args...)
+	run(t, "resume", c.image, "--key-file", c.keyFile)
+}
+
+// killedF2FS are the layouts that are converted in many steps.
+var killedF2FS = []string{"encrypt", "checksums", "sload"}
 
 // writeF2FS lets the machine read all images with the key, write into them
 // and read them again. An image with the mark of an unfinished conversion is
@@ -194,7 +216,7 @@ func (c *f2fsCase) decrypt(t *testing.T) {
 		f2fsClean(t, c.image, "after setup --remove")
 		return
 	}
-	run(t, "decrypt-dir", c.image, c.top(), "--key-file", c.keyFile, "--yes")
+	c.convert(t, []string{"decrypt-dir", c.image, c.top(), "--key-file", c.keyFile, "--yes"})
 	f2fsClean(t, c.image, "after decrypt-dir")
 }
 
