@@ -310,6 +310,45 @@ func TestBtrfs(t *testing.T) {
 	}
 }
 
+// A conversion that is killed is undone, and the kernel finds what it had written;
+// or it is finished.
+func TestBtrfsKilled(t *testing.T) {
+	for _, name := range []string{"default", "small nodes", "no inline", "lzo"} {
+		t.Run(name, func(t *testing.T) {
+			r := btrfsRows[slices.IndexFunc(btrfsRows, func(r btrfsRow) bool { return r.name == name })]
+			image, before := r.build(t, func(dir string) { fillBtrfs(t, dir, r) })
+			key, keyFile := masterKey(t, name)
+			convert := func(command string) []string {
+				return []string{command, image, "/secret", "--key-file", keyFile, "--yes"}
+			}
+			asBefore := func(when string) {
+				run(t, "setup", image, "--remove", "--yes")
+				checkBtrfs(t, image, when)
+				same(t, when, before, lookAtBtrfs(t, image), manifest.Encryption)
+				onBtrfs(t, image, "", func(dir string) { scrub(t, dir) })
+			}
+
+			run(t, "setup", image, "--no-metadata", "--yes")
+			killed(t, image, convert("encrypt-dir")...)
+			run(t, "undo", image, "--key-file", keyFile)
+			asBefore("encrypt-dir undone")
+
+			run(t, "setup", image, "--no-metadata", "--yes")
+			killed(t, image, convert("encrypt-dir")...)
+			run(t, "resume", image, "--key-file", keyFile)
+			killed(t, image, convert("decrypt-dir")...)
+			run(t, "undo", image, "--key-file", keyFile)
+			soundBtrfs(t, image, "decrypt-dir undone")
+			judged(t, verdict(t, image, key).Trees[topLevel], before, "secret")
+			noMarks(t, image)
+
+			killed(t, image, convert("decrypt-dir")...)
+			run(t, "resume", image, "--key-file", keyFile)
+			asBefore("decrypt-dir resumed")
+		})
+	}
+}
+
 // readsBtrfsBack extracts /secret and compares it with what the kernel showed.
 // Directories there count no subdirectories as links.
 func readsBtrfsBack(t *testing.T, image, keyFile string, want []manifest.Entry) {
