@@ -37,8 +37,11 @@ type extentContexts struct {
 	n  int
 }
 
-// maxStoredContexts bounds what extentContexts keeps.
-const maxStoredContexts = 1 << 18
+// What extentContexts keeps is bounded: a file takes the room of some contexts.
+const (
+	maxStoredContexts = 1 << 17
+	fileContexts      = 8
+)
 
 // storedExtent is the form of an extent that the inode of its item tells.
 func (c *Conversion) storedExtent(x diskItem) (form, error) {
@@ -59,7 +62,7 @@ func (c *Conversion) storedExtent(x diskItem) (form, error) {
 			return nil, err
 		}
 		c.stored.of[x.ino] = of
-		c.stored.n += len(of)
+		c.stored.n += fileContexts + len(of)
 	}
 	e, err := policy.ParseExtentContext([]byte(of[x.at]))
 	if err != nil {
@@ -257,7 +260,7 @@ const maxExtentBlocks = 1 << 24
 func (s *scanner) addExtents(a image.Attr, by image.ByExtent, p *place, index uint8) error {
 	err := by.DiskExtents(a.Ino, func(e image.DiskExtent) error {
 		switch {
-		case s.known[e.Start] != nil:
+		case s.starts.has(e.Start, 1):
 			return nil
 		case e.Unwritten && e.Len > 0 && e.Len <= maxExtentBlocks:
 			s.idle[e.Start] = placedExtent{diskItem{at: e.Start, len: uint32(e.Len), ino: a.Ino}, p}
@@ -272,8 +275,10 @@ func (s *scanner) addExtents(a image.Attr, by image.ByExtent, p *place, index ui
 			return &image.CorruptError{What: "extent", Ino: a.Ino, Pblk: e.Start,
 				Why: fmt.Sprintf("%d blocks, of which some belong to another extent of the tree", e.Len)}
 		}
-		s.known[e.Start] = p
-		s.plan.extents = append(s.plan.extents, diskItem{at: e.Start, len: uint32(e.Len), policy: index, ino: a.Ino})
+		s.starts.add(e.Start, 1)
+		if !s.reading {
+			s.found = append(s.found, placedExtent{diskItem{at: e.Start, len: uint32(e.Len), policy: index, ino: a.Ino}, p})
+		}
 		s.plan.Totals.Bytes += int64(e.Len) * int64(s.sb.BlockSize)
 		return nil
 	})

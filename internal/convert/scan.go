@@ -114,13 +114,14 @@ type scanner struct {
 	target *policy.Policy // what an encrypted tree is to have, nil for plaintext
 
 	refused RefusedError
-	reading bool // nothing is going to be converted: ask neither for space nor for owners
+	reading bool // nothing is going to be converted: ask neither for space nor for who shares it
 	dirs    map[image.Ino]bool
 	linked  map[image.Ino]*linkCount
 	claimed claims                      // contents, where there are no owners
 	owners  *owners                     // nil if the filesystem does not tell
-	known   map[image.Pblk]*place       // extents with contexts of their own, and a file that has each
-	idle    map[image.Pblk]placedExtent // the same where the file has nothing written in it
+	found   []placedExtent              // extents with contexts of their own
+	starts  claims                      // where they begin
+	idle    map[image.Pblk]placedExtent // those where the file has nothing written
 
 	within image.Ino // the directory whose entries are being scanned
 
@@ -144,7 +145,7 @@ func newScanner(ctx context.Context, fs image.FS, p *Plan, o Options) *scanner {
 		dirs:    make(map[image.Ino]bool),
 		linked:  make(map[image.Ino]*linkCount),
 		claimed: make(claims),
-		known:   make(map[image.Pblk]*place),
+		starts:  make(claims),
 		idle:    make(map[image.Pblk]placedExtent),
 	}
 	if o, ok := fs.(image.Owning); ok {
@@ -165,10 +166,15 @@ func (s *scanner) finish() (*Plan, error) {
 	if err := s.checkLinks(); err != nil {
 		return nil, err
 	}
-	slices.SortFunc(s.plan.extents, func(a, b diskItem) int { return cmp.Compare(a.at, b.at) })
+	slices.SortFunc(s.found, func(a, b placedExtent) int { return cmp.Compare(a.at, b.at) })
 	if err := s.checkShared(); err != nil {
 		return nil, fmt.Errorf("look for who shares extents: %w", err)
 	}
+	s.plan.extents = make([]diskItem, len(s.found))
+	for i := range s.found {
+		s.plan.extents[i] = s.found[i].diskItem
+	}
+	s.found = nil
 	if s.refused.Total > 0 {
 		return nil, &s.refused
 	}
@@ -318,12 +324,12 @@ func (s *scanner) mapped(a image.Attr, p *place, policyIndex uint8) error {
 	f := s.placed(a, policyIndex)
 	s.plan.Totals.Files++
 	if by, ok := s.fs.(image.ByExtent); ok { // also behind what lies in the inode
-		first := len(s.plan.extents)
+		first := len(s.found)
 		if err := s.addExtents(a, by, p, policyIndex); err != nil {
 			return err
 		}
-		if first < len(s.plan.extents) {
-			f.at = s.plan.extents[first].at
+		if first < len(s.found) {
+			f.at = s.found[first].at
 		}
 	} else if !a.Inline {
 		data, err := s.fs.DataExtents(a.Ino)

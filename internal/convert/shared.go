@@ -43,12 +43,12 @@ const maxReferers = 4
 // have nothing written: they get contexts, too, which all who refer to an
 // extent have to have.
 func (s *scanner) shareable() []placedExtent {
-	var all []placedExtent
-	for _, x := range s.plan.extents {
-		all = append(all, placedExtent{x, s.known[x.at]})
+	if len(s.idle) == 0 {
+		return s.found
 	}
+	all := slices.Clone(s.found)
 	for at, x := range s.idle {
-		if s.known[at] == nil {
+		if !s.starts.has(at, 1) {
 			all = append(all, x)
 		}
 	}
@@ -60,18 +60,21 @@ func (s *scanner) shareable() []placedExtent {
 // listed to be unshared before the plan is made anew.
 func (s *scanner) checkShared() error {
 	sharing, ok := s.fs.(image.Sharing)
-	all := s.shareable()
-	if !ok || len(all) == 0 {
+	if !ok || s.reading {
 		return nil
 	}
-	inside := make(map[image.Ino]bool, len(s.files))
+	all := s.shareable()
+	if len(all) == 0 {
+		return nil
+	}
+	inside := make(claims)
 	for _, f := range s.files {
-		inside[f.ino] = true
+		inside.add(image.Pblk(f.ino), 1)
 	}
 	outside := make(map[image.Pblk][]image.Ino)
-	want := func(start image.Pblk) bool { return s.known[start] != nil || s.idle[start].place != nil }
+	want := func(start image.Pblk) bool { return s.starts.has(start, 1) || s.idle[start].place != nil }
 	err := sharing.Referers(want, func(start image.Pblk, by image.Ino) error {
-		if l := outside[start]; !inside[by] && !slices.Contains(l, by) {
+		if l := outside[start]; !inside.has(image.Pblk(by), 1) && !slices.Contains(l, by) {
 			outside[start] = append(l, by)
 		}
 		return s.ctx.Err()
@@ -130,11 +133,11 @@ func (s *scanner) refuseShared(sharing image.Sharing, all []placedExtent, outsid
 	return nil
 }
 
-func (s *scanner) listShared(sharing image.Sharing, all []placedExtent, outside map[image.Pblk][]image.Ino, inside map[image.Ino]bool) error {
+func (s *scanner) listShared(sharing image.Sharing, all []placedExtent, outside map[image.Pblk][]image.Ino, inside claims) error {
 	files := make(map[image.Pblk][]image.Ino, len(outside))
 	want := func(start image.Pblk) bool { return outside[start] != nil }
 	err := sharing.Referers(want, func(start image.Pblk, by image.Ino) error {
-		if inside[by] && !slices.Contains(files[start], by) {
+		if inside.has(image.Pblk(by), 1) && !slices.Contains(files[start], by) {
 			files[start] = append(files[start], by)
 		}
 		return s.ctx.Err()
