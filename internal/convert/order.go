@@ -29,22 +29,26 @@ func (s *scanner) placed(a image.Attr, policyIndex uint8) placed {
 // context and for its name, so there they come with their directory: one
 // commit will mostly do for both.
 func (s *scanner) ordered() []item {
-	byDir := make(map[image.Ino][]placed)
-	for _, list := range [][]placed{s.files, s.links} {
-		slices.SortStableFunc(list, func(a, b placed) int {
-			return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.ino, b.ino))
-		})
-		for _, f := range list {
-			if !s.sb.NamedInodes {
-				f.within = 0
-			}
-			byDir[f.within] = append(byDir[f.within], f)
-		}
-	}
 	items := make([]item, 0, len(s.files)+len(s.links)+len(s.folded))
+	for _, list := range [][]placed{s.files, s.links} {
+		if !s.sb.NamedInodes {
+			for i := range list {
+				list[i].within = 0
+			}
+		}
+		slices.SortFunc(list, func(a, b placed) int {
+			return cmp.Or(cmp.Compare(a.within, b.within), cmp.Compare(a.at, b.at), cmp.Compare(a.ino, b.ino))
+		})
+	}
 	add := func(dir image.Ino) {
-		for _, f := range byDir[dir] {
-			items = append(items, f.item)
+		for _, list := range [][]placed{s.files, s.links} {
+			first, _ := slices.BinarySearchFunc(list, dir, func(p placed, dir image.Ino) int { return cmp.Compare(p.within, dir) })
+			for _, p := range list[first:] {
+				if p.within != dir {
+					break
+				}
+				items = append(items, p.item)
+			}
 		}
 	}
 	add(0)
@@ -52,5 +56,6 @@ func (s *scanner) ordered() []item {
 		add(d.ino)
 		items = append(items, d)
 	}
+	s.files, s.links, s.folded = nil, nil, nil
 	return items
 }
