@@ -441,15 +441,7 @@ func takeTurns(t *testing.T, plain []byte, check func(testing.TB, []byte)) {
 	}
 	turns := 0
 	for d := convert.Forward; ; turns++ {
-		i, _, err := convert.Open(home, log)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c, err := i.Resume(keys)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.SmallBatches()
+		c := resumed(t, keys, home, log)
 		ctx, stop := context.WithCancel(t.Context())
 		left := 5 + turns%7 // commits until it changes its mind
 		if d == convert.Back {
@@ -460,7 +452,7 @@ func takeTurns(t *testing.T, plain []byte, check func(testing.TB, []byte)) {
 				stop()
 			}
 		})
-		err = c.Run(ctx, d)
+		err := c.Run(ctx, d)
 		stop()
 		if err == nil {
 			break
@@ -477,6 +469,21 @@ func takeTurns(t *testing.T, plain []byte, check func(testing.TB, []byte)) {
 		t.Errorf("tree differs (-want +got):\n%s", d)
 	}
 	check(t, home.Bytes())
+}
+
+// resumed opens an interrupted conversion, to go on in small batches.
+func resumed(t *testing.T, keys *crypt.Keyring, home, log store.Store) *convert.Conversion {
+	t.Helper()
+	i, _, err := convert.Open(home, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := i.Resume(keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.SmallBatches()
+	return c
 }
 
 // recovery judges what becomes of an image after a power cut.

@@ -65,15 +65,7 @@ func TestUndoneDecryptionLeavesNoPlaintext(t *testing.T) {
 // if that is never reached, and returns how many were done.
 func goOn(t *testing.T, keys *crypt.Keyring, home, log store.Store, d convert.Direction, commits int) (done int) {
 	t.Helper()
-	i, _, err := convert.Open(home, log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := i.Resume(keys)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.SmallBatches()
+	c := resumed(t, keys, home, log)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	c.OnProgress(func(p convert.Progress) {
