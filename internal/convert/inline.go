@@ -14,10 +14,6 @@ import (
 var ErrInlineKey = errors.New("hardware-wrapped keys do not go with encrypted inline data: " +
 	"deriving a key of contents from the software secret bypasses what they are for")
 
-// storedInline is how many bytes of ciphertext size bytes of contents have
-// inside of an inode.
-func storedInline(size int64) int64 { return (size + 15) &^ 15 }
-
 // keepsInline reports whether an inline file stays one in a form.
 func keepsInline(fs image.FS, sb image.Super, a image.Attr, to form) (bool, error) {
 	if to == nil || !feature.KeepsInline(sb, to.Policy) {
@@ -27,7 +23,7 @@ func keepsInline(fs image.FS, sb image.Super, a image.Attr, to form) (bool, erro
 	if !ok {
 		return false, nil
 	}
-	stored := storedInline(a.Size)
+	stored := image.StoredInline(a.Size)
 	if stored < 0 || stored > int64(feature.InlineLimit(sb, to.Policy)) {
 		return false, nil
 	}
@@ -61,7 +57,7 @@ func (s *scanner) reinlined(a image.Attr, p *place) error {
 	if !a.Inline {
 		return nil
 	}
-	if _, err := storedCipher(s.fs, a); err != nil {
+	if _, err := image.InlineCipher(s.fs, a); err != nil {
 		return fmt.Errorf("%s: %w", p, err)
 	}
 	if s.target != nil {
@@ -69,19 +65,6 @@ func (s *scanner) reinlined(a image.Attr, p *place) error {
 	}
 	s.plan.Totals.Inline++
 	return nil
-}
-
-// storedCipher reads encrypted contents from the inode: as many bytes as its
-// size asks for.
-func storedCipher(fs image.FS, a image.Attr) ([]byte, error) {
-	b, err := fs.Inline(a.Ino)
-	if err != nil {
-		return nil, err
-	}
-	if want := storedInline(a.Size); a.Size < 0 || int64(len(b)) != want {
-		return nil, &image.CorruptError{What: "inline data", Ino: a.Ino, Why: fmt.Sprintf("%d bytes, a size of %d has %d", len(b), a.Size, want)}
-	}
-	return b, nil
 }
 
 // inlineCipher prepares the cipher of contents inside of an inode.
@@ -140,7 +123,7 @@ func (c *Conversion) inlinePlain(a image.Attr, from form) ([]byte, error) {
 	if from == nil {
 		return c.fs.Inline(a.Ino)
 	}
-	b, err := storedCipher(c.fs, a)
+	b, err := image.InlineCipher(c.fs, a)
 	if err != nil {
 		return nil, err
 	}

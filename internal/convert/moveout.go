@@ -59,7 +59,7 @@ func (l *InlineFiles) add(fs image.FS, a image.Attr) error {
 	if err != nil {
 		return err
 	}
-	if _, err := storedCipher(fs, a); err != nil {
+	if _, err := image.InlineCipher(fs, a); err != nil {
 		return err
 	}
 	n, err := fs.CostUninline(a.Ino)

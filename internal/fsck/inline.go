@@ -17,7 +17,7 @@ func (x *examiner) inline(s *subject) error {
 	if err != nil {
 		return x.unreadable(s, "inline-damaged", err)
 	}
-	if want := (s.attr.Size + 15) &^ 15; s.attr.Size < 0 || int64(len(stored)) != want {
+	if want := image.StoredInline(s.attr.Size); s.attr.Size < 0 || int64(len(stored)) != want {
 		x.report(s, "inline-length", restore, "%d bytes inside of the inode (%s), a size of %d has %d",
 			len(stored), x.super.Inline, s.attr.Size, want)
 		return nil

@@ -1,10 +1,6 @@
 package tree
 
-import (
-	"fmt"
-
-	"fsenc/internal/image"
-)
+import "fsenc/internal/image"
 
 // openInline reads contents that lie in the inode. Without a format for
 // encrypted ones the kernel reads them as they are, whatever the mark says.
@@ -34,12 +30,9 @@ func (t *Tree) inlinePadded(ino image.Ino) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := t.fs.Inline(ino)
+	b, err := image.InlineCipher(t.fs, a)
 	if err != nil {
 		return nil, err
-	}
-	if want := (a.Size + 15) &^ 15; a.Size < 0 || int64(len(b)) != want {
-		return nil, &image.CorruptError{What: "inline data", Ino: ino, Why: fmt.Sprintf("%d bytes, a size of %d has %d", len(b), a.Size, want)}
 	}
 	c, key, err := t.key(ino)
 	if err != nil {

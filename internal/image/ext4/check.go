@@ -150,7 +150,7 @@ func (fs *FS) checkInline(in *inode, found finder) {
 	if err != nil {
 		return // Inline reports it
 	}
-	stored := storedInline(in.raw.size())
+	stored := image.StoredInline(in.raw.size())
 	if want := max(stored, iblockSize) - iblockSize; uint64(len(rest)) != want {
 		found("inline-form", image.Error, restore, "%d bytes of contents (%s) behind those in i_block, a size of %d has %d",
 			len(rest), InlineLayout, in.raw.size(), want)

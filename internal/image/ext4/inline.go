@@ -33,7 +33,7 @@ func (fs *FS) inlineData(in *inode) ([]byte, error) {
 	data := append(append([]byte{}, in.raw.iblock()...), rest...)
 	size := in.raw.size()
 	if fs.inlineCipher(in) {
-		size = storedInline(size)
+		size = image.StoredInline(size)
 	}
 	return data[:min(size, uint64(len(data)))], nil
 }
@@ -48,10 +48,6 @@ func (fs *FS) mayEncryptInline(in *inode) bool {
 func (fs *FS) inlineCipher(in *inode) bool {
 	return in.raw.hasFlag(flEncrypt) && fs.mayEncryptInline(in)
 }
-
-// storedInline is how many bytes of ciphertext stand for size bytes: whole
-// cipher blocks.
-func storedInline(size uint64) uint64 { return (size + 15) &^ 15 }
 
 // FitsInline implements image.InlineEncrypter. Of an empty file there is nothing
 // to keep, and what is kept is at most a block.

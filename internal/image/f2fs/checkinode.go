@@ -74,7 +74,7 @@ func (fs *FS) checkInline(in *inode, found finder) {
 	if in.fileType() != image.TypeRegular || !in.advise(advEncrypt) || !fs.sb.has(featInlineEncrypt) {
 		return
 	}
-	if end := (in.size() + 15) &^ 15; end <= uint64(len(area)) && !zeros(area[end:]) {
+	if end := image.StoredInline(in.size()); end <= uint64(len(area)) && !zeros(area[end:]) {
 		found("inline-rest", image.Error, "copy the file and remove this one", "behind the encrypted contents of %d bytes not all is zero", in.size())
 	}
 }

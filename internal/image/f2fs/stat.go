@@ -170,7 +170,7 @@ func (fs *FS) Inline(ino image.Ino) ([]byte, error) {
 	}
 	size := in.size()
 	if in.advise(advEncrypt) && fs.sb.has(featInlineEncrypt) {
-		size = (size + 15) &^ 15
+		size = image.StoredInline(size)
 	}
 	area := in.inlineArea()
 	if size > uint64(len(area)) {
