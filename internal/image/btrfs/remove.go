@@ -144,29 +144,9 @@ func (fs *FS) unenter(t *tree, parent uint64, e *stored) error {
 // refsIn returns the names of an inode in a directory, by index.
 func (fs *FS) refsIn(t *tree, obj, dir uint64) (map[uint64][]byte, error) {
 	names := make(map[uint64][]byte)
-	k := key{obj, keyInodeRef, dir}
-	b, err := fs.item(t, k)
-	if err != nil {
-		return nil, err
-	}
-	for len(b) > 0 {
-		if len(b) < refHeader || len(b) < refHeader+int(le.Uint16(b[offRefNameLen:])) {
-			return nil, fs.itemError(t, k, "reference of %d bytes", len(b))
-		}
-		n := refHeader + int(le.Uint16(b[offRefNameLen:]))
-		names[le.Uint64(b)] = bytes.Clone(b[refHeader:n])
-		b = b[n:]
-	}
-	err = fs.eachOf(t, obj, keyInodeExtref, func(off uint64, b []byte) error {
-		for len(b) > 0 {
-			if len(b) < extrefHeader || len(b) < extrefHeader+int(le.Uint16(b[offExtNameLen:])) {
-				return fs.itemError(t, key{obj, keyInodeExtref, off}, "reference of %d bytes", len(b))
-			}
-			n := extrefHeader + int(le.Uint16(b[offExtNameLen:]))
-			if le.Uint64(b) == dir {
-				names[le.Uint64(b[offExtIndex:])] = bytes.Clone(b[extrefHeader:n])
-			}
-			b = b[n:]
+	err := fs.eachRef(t, obj, func(_ key, parent, index uint64, name []byte) error {
+		if parent == dir {
+			names[index] = bytes.Clone(name)
 		}
 		return nil
 	})
