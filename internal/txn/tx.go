@@ -40,7 +40,7 @@ type Tx struct {
 	logged   map[int64]bool // pages that records of the epoch hold bytes of
 	spilled  bool           // something fresh went home before its commit
 	scratch  []*scratch     // of the workers that contents pass through
-	flight   *flight        // the commit that is being carried out, nil if none is
+	flight   chan error     // what becomes of the commit that Start began, nil if there is none
 	broken   error          // set once a commit failed: nothing may be written after it
 }
 
@@ -159,8 +159,7 @@ func (t *Tx) commit(to stage, position []byte) error {
 	if err := t.Join(); err != nil {
 		return err
 	}
-	j, next := t.prepare(to, position)
-	return t.finish(t.carryOut(j, next))
+	return t.complete(t.prepare(to, position))
 }
 
 // carryOut makes a job durable.
@@ -189,12 +188,14 @@ func (t *Tx) carryOut(j *job, next *state) error {
 	return nil
 }
 
-// finish ends a commit that nothing was staged beside, and the epoch if it is
-// long enough.
-func (t *Tx) finish(err error) error {
+// complete carries a job out that nothing was staged beside, and ends the epoch
+// if it is long enough then.
+func (t *Tx) complete(j *job, next *state) error {
+	ends := t.endsEpoch(j)
+	err := t.carryOut(j, next)
 	if err == nil {
 		t.dropStaged()
-		if t.state.stage != stageWorking || t.unsynced >= maxUnsynced || t.state.epochLen >= maxEpoch {
+		if ends {
 			err = t.checkpoint()
 		}
 	}
@@ -202,6 +203,21 @@ func (t *Tx) finish(err error) error {
 		t.fail(err)
 	}
 	return t.broken
+}
+
+// endsEpoch reports whether an epoch ends with a job.
+func (t *Tx) endsEpoch(j *job) bool {
+	if j.guarded || t.unsynced+j.size() >= maxUnsynced {
+		return true
+	}
+	if t.log == nil {
+		return false
+	}
+	n := t.recordLen(j)
+	if t.epoch != nil {
+		n += t.state.epochLen
+	}
+	return n >= maxEpoch
 }
 
 // What may be written between two syncs of home, in bytes: to home, and to the
