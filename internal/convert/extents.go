@@ -263,7 +263,9 @@ func (s *scanner) addExtents(a image.Attr, by image.ByExtent, p *place, index ui
 		case s.starts.has(e.Start, 1):
 			return nil
 		case e.Unwritten && e.Len > 0 && e.Len <= maxExtentBlocks:
-			s.idle[e.Start] = placedExtent{diskItem{at: e.Start, len: uint32(e.Len), ino: a.Ino}, p}
+			if !s.reading {
+				s.idle[e.Start] = placedExtent{diskItem{at: e.Start, len: uint32(e.Len), ino: a.Ino}, p}
+			}
 			return nil
 		case s.plan.Op != Encrypt && e.Context == "":
 			if s.target != nil {

@@ -31,7 +31,7 @@ type PageCache struct {
 
 // NewPageCache makes an empty cache over a store.
 func NewPageCache(s Store) *PageCache {
-	return &PageCache{s: s, young: make(map[int64][]byte)}
+	return &PageCache{s: s, young: make(map[int64][]byte), old: make(map[int64][]byte)}
 }
 
 // Read fills buf from the bytes at off.
@@ -101,9 +101,6 @@ func (c *PageCache) age() {
 		}
 	}
 	clear(c.old)
-	if c.old == nil {
-		c.old = make(map[int64][]byte)
-	}
 	c.old, c.young = c.young, c.old
 }
 
