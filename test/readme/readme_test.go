@@ -24,17 +24,7 @@ func TestF2FS(t *testing.T) {
 	dir := clone(t)
 	out := script(t, dir, example(t, "mkfs.f2fs"))
 
-	doc, err := os.ReadFile(filepath.Join(root, "internal/image/f2fs/doc.go"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, after, found := strings.Cut(out, string(doc))
-	if !found {
-		t.Fatalf("the example does not print doc.go:\n%s", out)
-	}
-	if names := strings.Count(before, "\n"); names < 50 || strings.Contains(before, "doc.go") {
-		t.Errorf("ls without a key shows:\n%s", before)
-	}
+	after := printsDoc(t, out, "f2fs")
 	for _, word := range []string{"ASSERT", "[FIX]", "[Fail]"} {
 		if strings.Contains(after, word) {
 			t.Errorf("fsck.f2fs says:\n%s", after)
@@ -48,6 +38,24 @@ func TestF2FS(t *testing.T) {
 	if !strings.HasSuffix(copied, "equal\n") {
 		t.Errorf("extracted: %s", copied)
 	}
+}
+
+// printsDoc holds an example against what it should print: names that tell nothing,
+// and then doc.go of a package. It returns what follows.
+func printsDoc(t *testing.T, out, pkg string) (after string) {
+	t.Helper()
+	doc, err := os.ReadFile(filepath.Join(root, "internal/image", pkg, "doc.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, after, found := strings.Cut(out, string(doc))
+	if !found {
+		t.Fatalf("the example does not print doc.go:\n%s", out)
+	}
+	if names := strings.Count(before, "\n"); names < 50 || strings.Contains(before, "doc.go") {
+		t.Errorf("ls without a key shows:\n%s", before)
+	}
+	return after
 }
 
 // clone makes a directory with the program and with what the examples encrypt.
@@ -74,17 +82,7 @@ func TestBtrfs(t *testing.T) {
 		_ = unix.Unmount(filepath.Join(dir, "mnt"), unix.MNT_DETACH)
 	})
 	out := script(t, dir, example(t, "mkfs.btrfs"))
-	doc, err := os.ReadFile(filepath.Join(root, "internal/image/btrfs/doc.go"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, after, found := strings.Cut(out, string(doc))
-	if !found {
-		t.Fatalf("the example does not print doc.go:\n%s", out)
-	}
-	if names := strings.Count(before, "\n"); names < 50 || strings.Contains(before, "doc.go") {
-		t.Errorf("ls without a key shows:\n%s", before)
-	}
+	after := printsDoc(t, out, "btrfs")
 	if !strings.HasPrefix(after, "data.img: clean;") {
 		t.Errorf("fsck says %q", after)
 	}
