@@ -103,9 +103,11 @@ func moveOut(files []image.Ino, keys *crypt.Keyring) func(image.FS) error {
 		sb := fs.Super()
 		c := &Conversion{fs: fs, sb: sb, keys: keys, vol: crypt.Volume{UUID: sb.UUID, BlockSize: sb.BlockSize}, plan: &Plan{}}
 		c.extents, _ = fs.(image.ByExtent)
-		if _, err := rand.Read(c.nonces.seed[:]); err != nil {
+		var seed [32]byte
+		if _, err := rand.Read(seed[:]); err != nil {
 			return err
 		}
+		c.nonces = newNonces(seed)
 		for _, ino := range files {
 			if err := c.moveOut(ino); err != nil {
 				return fmt.Errorf("inode %d: %w", ino, err)

@@ -2,6 +2,7 @@ package convert
 
 import (
 	"crypto/aes"
+	"crypto/cipher"
 	"encoding/binary"
 
 	"fsenc/internal/crypt/policy"
@@ -12,7 +13,15 @@ import (
 // inode number and of which form of the inode it is for. A permutation, so no
 // two are equal; nobody without the seed can tell them from random ones, and
 // the seed dies with the log.
-type nonces struct{ seed [32]byte }
+type nonces struct{ block cipher.Block }
+
+func newNonces(seed [32]byte) nonces {
+	block, err := aes.NewCipher(seed[:])
+	if err != nil {
+		panic("convert: " + err.Error()) // 32 bytes are always a key
+	}
+	return nonces{block}
+}
 
 // What the second half of the block that makes a nonce says.
 const (
@@ -31,16 +40,12 @@ func (n nonces) ofExtent(at image.Pblk, old bool) policy.Nonce {
 }
 
 func (n nonces) make(number uint64, kind byte, old bool) policy.Nonce {
-	block, err := aes.NewCipher(n.seed[:])
-	if err != nil {
-		panic("convert: " + err.Error()) // 32 bytes are always a key
-	}
 	var in [aes.BlockSize]byte
 	binary.LittleEndian.PutUint64(in[:], number)
 	if in[8] = kind; old {
 		in[8] |= forOld
 	}
 	var out policy.Nonce
-	block.Encrypt(out[:], in[:])
+	n.block.Encrypt(out[:], in[:])
 	return out
 }

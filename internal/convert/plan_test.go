@@ -195,7 +195,7 @@ func TestGaps(t *testing.T) {
 }
 
 func TestNoncesDiffer(t *testing.T) {
-	n := nonces{[32]byte{1}}
+	n := newNonces([32]byte{1})
 	seen := make(map[policy.Nonce]bool)
 	for ino := range image.Ino(1000) {
 		if x := n.of(ino, ino%2 == 0); seen[x] {
@@ -204,7 +204,7 @@ func TestNoncesDiffer(t *testing.T) {
 			seen[x] = true
 		}
 	}
-	other := nonces{[32]byte{2}}
+	other := newNonces([32]byte{2})
 	if n.of(5, false) == other.of(5, false) || n.of(5, true) == n.of(5, false) {
 		t.Error("the seed does not matter")
 	}

@@ -164,7 +164,7 @@ func newConversion(tx *txn.Tx, fs image.FS, p *Plan, keys *crypt.Keyring, pos po
 	c := &Conversion{
 		tx: tx, fs: fs, sb: sb, keys: keys, plan: p, pos: pos,
 		vol:    crypt.Volume{UUID: sb.UUID, BlockSize: sb.BlockSize},
-		nonces: nonces{p.Seed}, policies: p.AllPolicies(),
+		nonces: newNonces(p.Seed), policies: p.AllPolicies(),
 		limits: defaultLimits,
 		report: func(Progress) {},
 	}

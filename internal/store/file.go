@@ -148,6 +148,40 @@ func (s *File) WriteAt(p []byte, off int64) (int, error) {
 	return s.f.WriteAt(p, off)
 }
 
+// maxVector is how many parts the kernel takes at once, UIO_MAXIOV.
+const maxVector = 1024
+
+// WriteVector writes parts one behind the other from off on, as WriteAt writes
+// what they are together. It may change the slice, not the parts.
+func (s *File) WriteVector(parts [][]byte, off int64) error {
+	var size int64
+	for _, p := range parts {
+		size += int64(len(p))
+	}
+	if err := s.inside(off, size); err != nil {
+		return err
+	}
+	for len(parts) > 0 {
+		n, err := unix.Pwritev(int(s.f.Fd()), parts[:min(len(parts), maxVector)], off)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return &os.PathError{Op: "write", Path: s.f.Name(), Err: err}
+		case n == 0 && size > 0:
+			return &os.PathError{Op: "write", Path: s.f.Name(), Err: io.ErrShortWrite}
+		}
+		off, size = off+int64(n), size-int64(n)
+		for len(parts) > 0 && n >= len(parts[0]) {
+			n, parts = n-len(parts[0]), parts[1:]
+		}
+		if n > 0 {
+			parts[0] = parts[0][n:]
+		}
+	}
+	return nil
+}
+
 func (s *File) inside(off, n int64) error {
 	if off < 0 || n < 0 || off > s.size-n {
 		return fmt.Errorf("%w: %d bytes at %d of %d", ErrRange, n, off, s.size)

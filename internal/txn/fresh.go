@@ -78,8 +78,8 @@ func (t *Tx) noteLogged(j *job) {
 	}
 }
 
-// freshRun is how much of what is fresh is written in one piece, in bytes.
-const freshRun = 1 << 20
+// freshRun is how many pages of what is fresh are written in one piece.
+const freshRun = 1 << 20 / pageSize
 
 // maxFresh is how many pages of it are kept in memory.
 var maxFresh = 32 << 20 / pageSize
@@ -98,17 +98,36 @@ func (t *Tx) writeFresh(j *job) error {
 
 // writePages writes pages home, those that adjoin together.
 func (t *Tx) writePages(pages map[int64][]byte) error {
-	run := make([]byte, 0, freshRun)
+	run := make([][]byte, 0, freshRun)
 	var at int64
 	for _, no := range slices.Sorted(maps.Keys(pages)) {
-		if off := no * pageSize; off != at+int64(len(run)) || len(run) == freshRun {
-			if err := t.writeData(run, at); err != nil {
+		if off := no * pageSize; off != at+int64(len(run))*pageSize || len(run) == freshRun {
+			if err := t.writeRun(run, at); err != nil {
 				return err
 			}
 			at, run = off, run[:0]
 		}
-		run = append(run, pages[no]...)
+		run = append(run, pages[no])
 	}
 	t.unsynced += int64(len(pages)) * pageSize
-	return t.writeData(run, at)
+	return t.writeRun(run, at)
+}
+
+// vectorWriter is a store that writes what lies scattered in memory in one piece.
+type vectorWriter interface {
+	WriteVector(parts [][]byte, off int64) error
+}
+
+// writeRun writes pages one behind the other.
+func (t *Tx) writeRun(pages [][]byte, off int64) error {
+	v, ok := t.home.(vectorWriter)
+	if !ok || len(pages) < 2 {
+		return t.writeData(slices.Concat(pages...), off)
+	}
+	n := int64(len(pages)) * pageSize
+	if err := v.WriteVector(pages, off); err != nil {
+		return err
+	}
+	t.startWriteback(off, n)
+	return nil
 }

@@ -304,10 +304,15 @@ func (t *Tx) writeData(b []byte, off int64) error {
 	if _, err := t.home.WriteAt(b, off); err != nil {
 		return err
 	}
-	if s, ok := t.home.(starter); ok && len(b) >= MaxRewrite/4 {
-		s.StartWriteback(off, int64(len(b)))
-	}
+	t.startWriteback(off, int64(len(b)))
 	return nil
+}
+
+// startWriteback is for what was written in one piece, if that is worth it.
+func (t *Tx) startWriteback(off, n int64) {
+	if s, ok := t.home.(starter); ok && n >= MaxRewrite/4 {
+		s.StartWriteback(off, n)
+	}
 }
 
 // parallel calls f for each group, on all cores.

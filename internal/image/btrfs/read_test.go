@@ -195,7 +195,7 @@ func TestUnpackPadding(t *testing.T) {
 	for _, size := range []int{9000, 12288} {
 		for padding := range 9 {
 			got, err := unpack("zstd", append(bytes.Clone(frame), make([]byte, padding)...), size, 4096)
-			if err != nil || !bytes.Equal(got[:9000], data) || len(got) != size || !allZero(got[9000:]) {
+			if err != nil || !bytes.Equal(got[:9000], data) || len(got) != size || !image.IsZero(got[9000:]) {
 				t.Errorf("%d bytes of padding, %d unpacked: %v", padding, size, err)
 			}
 		}

@@ -80,7 +80,7 @@ func (fs *FS) WipeSlack(ino image.Ino) error {
 // wipeGap clears what a leaf has between its items and their data.
 func (fs *FS) wipeGap(b *block) error {
 	low, high := headerSize+b.items()*itemSize, fs.leafLow(b)
-	if !allZero(b.raw[low:high]) {
+	if !image.IsZero(b.raw[low:high]) {
 		b = &block{addr: b.addr, raw: bytes.Clone(b.raw)}
 		clear(b.raw[low:high])
 		fs.sum.seal(b.raw)

@@ -148,7 +148,7 @@ func (fs *FS) family(id uint64) ([]uint64, error) {
 		grown = false
 		for _, a := range ids {
 			for _, b := range ids {
-				if related[a] != related[b] && parent[a] != nil && bytes.Equal(parent[a], uuid[b]) && !allZero(parent[a]) {
+				if related[a] != related[b] && parent[a] != nil && bytes.Equal(parent[a], uuid[b]) && !image.IsZero(parent[a]) {
 					related[a], related[b], grown = true, true, true
 				}
 			}
@@ -161,20 +161,6 @@ func (fs *FS) family(id uint64) ([]uint64, error) {
 		}
 	}
 	return out, nil
-}
-
-func allZero(b []byte) bool {
-	for ; len(b) >= 8; b = b[8:] {
-		if le.Uint64(b) != 0 {
-			return false
-		}
-	}
-	for _, c := range b {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
 }
 
 // ReadOnly reports whether the inode's subvolume is marked read-only.

@@ -48,23 +48,22 @@ func dirBlocksFor(shape dirShape, n, full int) int {
 
 // CostContext returns an upper bound of the bytes that SetContext allocates for
 // a context of size bytes: a node of attributes or nothing.
-func (fs *FS) CostContext(ino image.Ino, size int) (int64, error) {
-	in, err := fs.inode(ino)
-	if err != nil {
-		return 0, err
-	}
-	list, err := fs.otherXattrs(in)
-	if err != nil {
-		return 0, err
-	}
-	ok, node := in.fits(append(list, contextXattr(make([]byte, size))))
-	switch {
-	case !ok:
-		return 0, contextRoomError(ino)
-	case node && in.u32(offXattrNid) == 0:
-		return blockSize, nil
-	}
-	return 0, nil
+func (fs *FS) CostContext(ino image.Ino, size int) (cost int64, err error) {
+	err = fs.glance(ino, func(in *inode) error {
+		list, err := fs.otherXattrs(in)
+		if err != nil {
+			return err
+		}
+		ok, node := in.fits(append(list, contextXattr(make([]byte, size))))
+		switch {
+		case !ok:
+			return contextRoomError(ino)
+		case node && in.u32(offXattrNid) == 0:
+			cost = blockSize
+		}
+		return nil
+	})
+	return cost, err
 }
 
 // CostLink returns an upper bound of the bytes that SetLink allocates.
@@ -80,12 +79,17 @@ func (fs *FS) CostLink(ino image.Ino, size int, _ bool) (int64, error) {
 }
 
 // CostUninline returns the bytes that Uninline allocates.
-func (fs *FS) CostUninline(ino image.Ino) (int64, error) {
-	in, err := fs.inlineFile(ino)
-	if err != nil || in.size() == 0 {
-		return 0, err
-	}
-	return blockSize, nil
+func (fs *FS) CostUninline(ino image.Ino) (cost int64, err error) {
+	err = fs.glance(ino, func(in *inode) error {
+		if err := in.mustBeInline(); err != nil {
+			return err
+		}
+		if in.size() > 0 {
+			cost = blockSize
+		}
+		return nil
+	})
+	return cost, err
 }
 
 // CheckMoves implements image.Moving. Two versions of an inode exist until the

@@ -12,10 +12,14 @@ func (fs *FS) inlineFile(ino image.Ino) (*inode, error) {
 	if err != nil {
 		return nil, err
 	}
+	return in, in.mustBeInline()
+}
+
+func (in *inode) mustBeInline() error {
 	if in.fileType() != image.TypeRegular || !in.inline(inData) {
-		return nil, fmt.Errorf("%w: inode %d has no inline data", image.ErrUnsupported, ino)
+		return fmt.Errorf("%w: inode %d has no inline data", image.ErrUnsupported, in.ino)
 	}
-	return in, nil
+	return nil
 }
 
 // FitsInline implements image.InlineEncrypter. The context is kept elsewhere and

@@ -222,27 +222,59 @@ func (fs *FS) hasChksum(in *inode) bool {
 // inode reads and verifies an inode. Its block may be shared with other readers:
 // who is going to change it calls put first.
 func (fs *FS) inode(ino image.Ino) (*inode, error) {
-	if ino == 0 || uint64(ino) >= fs.geo.nids {
-		return nil, fmt.Errorf("inode %d: %w", ino, image.ErrNotExist)
-	}
 	if in := fs.recent.get(ino); in != nil {
 		return in, nil
 	}
-	r, e, err := fs.node(uint32(ino))
+	in, err := fs.readInode(ino, nil)
+	if err == nil && fs.dirty[uint32(ino)] == nil {
+		in.kept = true
+		fs.recent.add(in)
+	}
+	if in == nil {
+		return nil, err
+	}
+	return &in.inode, err
+}
+
+// glance calls f with an inode. When f has returned its block is used again for
+// others: nothing of it may be kept.
+func (fs *FS) glance(ino image.Ino, f func(*inode) error) error {
+	in := fs.recent.enter(ino)
+	if in == nil {
+		edited := fs.dirty[uint32(ino)] != nil
+		var block rawNode
+		if !edited {
+			block = fs.recent.block()
+		}
+		var err error
+		if in, err = fs.readInode(ino, block); err != nil {
+			return err
+		}
+		if edited {
+			return f(&in.inode)
+		}
+		in.users = 1
+		fs.recent.add(in)
+	}
+	defer fs.recent.leave(in)
+	return f(&in.inode)
+}
+
+// readInode reads an inode and verifies it, into block if that is not nil and the
+// inode not being edited. A damaged one is returned with the error.
+func (fs *FS) readInode(ino image.Ino, block rawNode) (*recentInode, error) {
+	if ino == 0 || uint64(ino) >= fs.geo.nids {
+		return nil, fmt.Errorf("inode %d: %w", ino, image.ErrNotExist)
+	}
+	r, e, err := fs.readNode(uint32(ino), block)
 	if err != nil {
 		return nil, err
 	}
 	if e.ino != uint32(ino) {
 		return nil, fmt.Errorf("inode %d: %w", ino, image.ErrNotExist)
 	}
-	in := &inode{ino: ino, raw: r, at: image.Pblk(e.block)}
-	if err := fs.verifyInode(in); err != nil {
-		return in, err
-	}
-	if fs.dirty[uint32(ino)] == nil {
-		fs.recent.add(in)
-	}
-	return in, nil
+	in := &recentInode{inode: inode{ino: ino, raw: r, at: image.Pblk(e.block)}}
+	return in, fs.verifyInode(&in.inode)
 }
 
 func (fs *FS) verifyInode(in *inode) error {

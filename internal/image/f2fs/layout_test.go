@@ -134,7 +134,7 @@ func TestWipeFormerName(t *testing.T) {
 			t.Fatal(err)
 		}
 		rest := in.raw[offName+n : offName+maxNameLen]
-		if zeros(rest) != (keep == 0) || !zeros(rest[keep:]) {
+		if image.IsZero(rest) != (keep == 0) || !image.IsZero(rest[keep:]) {
 			t.Errorf("%s: behind the name of inode %d there is %x", name, ino, rest)
 		}
 	}

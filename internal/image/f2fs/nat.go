@@ -71,7 +71,18 @@ func (fs *FS) readNATBlock(n uint32, buf []byte) error {
 	return store.ReadFull(fs.s, buf[:blockSize], fs.geo.natBlock(n, bitmapTest(fs.natBits, n))*blockSize)
 }
 
-// nat returns the entry of a node.
+// readNATRun reads as many blocks of the NAT from n on as buf has room for, and as
+// lie one behind the other in their current copies; it returns how many.
+func (fs *FS) readNATRun(n uint32, buf []byte) (uint32, error) {
+	second, k := bitmapTest(fs.natBits, n), uint32(1)
+	most := min(uint32(len(buf)/blockSize), segBlocks-n%segBlocks, uint32((fs.geo.nids-1)/natPerBlock)+1-n)
+	for k < most && bitmapTest(fs.natBits, n+k) == second {
+		k++
+	}
+	return k, store.ReadFull(fs.s, buf[:k*blockSize], fs.geo.natBlock(n, second)*blockSize)
+}
+
+// natEntry returns the entry of a node.
 func (fs *FS) natEntry(nid uint32) (natEntry, error) {
 	if uint64(nid) >= fs.geo.nids {
 		return natEntry{}, &image.CorruptError{What: "node number", Ino: image.Ino(nid), Why: fmt.Sprintf("%d, there are %d", nid, fs.geo.nids)}
@@ -109,29 +120,47 @@ func (fs *FS) nodeBlock(nid uint32) (natEntry, error) {
 
 // nats calls f for each node in use in ascending order, inodes or all.
 func (fs *FS) nats(first, end uint64, f func(nid uint32, e natEntry) error) error {
-	buf := make([]byte, blockSize)
 	end = min(end, fs.geo.nids)
-	for nid := first; nid < end; {
-		n := uint32(nid / natPerBlock)
-		if err := fs.readNATBlock(n, buf); err != nil {
+	if first >= end {
+		return nil
+	}
+	last := (end - 1) / natPerBlock
+	buf := make([]byte, blockSize*min(natRun, last-first/natPerBlock+1))
+	for n := uint32(first / natPerBlock); uint64(n) <= last; {
+		k, err := fs.readNATRun(n, buf)
+		if err != nil {
 			return err
 		}
-		stop := min(end, uint64(n+1)*natPerBlock)
-		for ; nid < stop; nid++ {
-			id := uint32(nid)
-			e, ok := fs.natNew[id]
-			if !ok {
-				e, ok = fs.natJournal[id]
-			}
-			if !ok {
-				e = natEntryOf(buf[nid%natPerBlock*natEntrySize:])
-			}
-			if e.block == 0 || nid < firstNid && nid != rootIno {
-				continue
-			}
-			if err := f(id, e); err != nil {
+		for i := range k {
+			if err := fs.natsIn(buf[i*blockSize:], n+i, first, end, f); err != nil {
 				return err
 			}
+		}
+		n += k
+	}
+	return nil
+}
+
+// natRun is how many blocks of the NAT are read at once.
+const natRun = 16
+
+// natsIn does it for the nodes of block n that are among first to end.
+func (fs *FS) natsIn(block []byte, n uint32, first, end uint64, f func(nid uint32, e natEntry) error) error {
+	from := uint64(n) * natPerBlock
+	for nid := max(first, from); nid < min(end, from+natPerBlock); nid++ {
+		id := uint32(nid)
+		e, ok := fs.natNew[id]
+		if !ok {
+			e, ok = fs.natJournal[id]
+		}
+		if !ok {
+			e = natEntryOf(block[(nid-from)*natEntrySize:])
+		}
+		if e.block == 0 || nid < firstNid && nid != rootIno {
+			continue
+		}
+		if err := f(id, e); err != nil {
+			return err
 		}
 	}
 	return nil

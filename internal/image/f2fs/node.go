@@ -49,7 +49,10 @@ func (r rawNode) setFooter(nid, ino, flag uint32) {
 
 // node returns a node block: the one that is being edited, or a copy of what is
 // on disk, which the caller may keep.
-func (fs *FS) node(nid uint32) (rawNode, natEntry, error) {
+func (fs *FS) node(nid uint32) (rawNode, natEntry, error) { return fs.readNode(nid, nil) }
+
+// readNode is node that copies into block, if that is not nil.
+func (fs *FS) readNode(nid uint32, block rawNode) (rawNode, natEntry, error) {
 	e, err := fs.nodeBlock(nid)
 	if err != nil {
 		return nil, e, err
@@ -57,11 +60,15 @@ func (fs *FS) node(nid uint32) (rawNode, natEntry, error) {
 	if d := fs.dirty[nid]; d != nil {
 		return d.raw, e, nil
 	}
-	b, err := fs.cache.Copy(int64(e.block)*blockSize, blockSize)
+	r, at := block, int64(e.block)*blockSize
+	if r == nil {
+		r, err = fs.cache.Copy(at, blockSize)
+	} else {
+		err = fs.cache.Read(r, at)
+	}
 	if err != nil {
 		return nil, e, err
 	}
-	r := rawNode(b)
 	if r.nid() != nid || r.ino() != e.ino {
 		return nil, e, fs.corrupt("node", image.Ino(e.ino), image.Pblk(e.block),
 			"footer says node %d of inode %d, the NAT node %d of inode %d", r.nid(), r.ino(), nid, e.ino)

@@ -8,10 +8,10 @@ import (
 
 // Owned implements image.Owning. No two inodes share a block.
 func (fs *FS) Owned(ino image.Ino, f func(at image.Pblk, n uint64, shared bool)) error {
-	in, err := fs.inode(ino)
-	if err != nil {
-		return readError(err)
-	}
+	return readError(fs.glance(ino, func(in *inode) error { return fs.owned(in, f) }))
+}
+
+func (fs *FS) owned(in *inode, f func(at image.Pblk, n uint64, shared bool)) error {
 	hold := func(addr uint32) {
 		if p := image.Pblk(addr); fs.geo.inMain(p) {
 			f(p, 1, false)
@@ -28,11 +28,10 @@ func (fs *FS) Owned(ino image.Ino, f func(at image.Pblk, n uint64, shared bool))
 			return err
 		}
 	}
-	err = fs.walk(in, node, func(s slot) error {
+	return fs.walk(in, node, func(s slot) error {
 		hold(s.addr)
 		return nil
 	})
-	return readError(err)
 }
 
 // readError leaves out errors that tell of damage.

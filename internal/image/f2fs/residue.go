@@ -85,7 +85,7 @@ func (fs *FS) WipeSlack(ino image.Ino) error {
 	if fs.keepsHash(in) {
 		end += hashCopy
 	}
-	if slack := in.raw[offName+min(end, maxNameLen) : offName+maxNameLen]; !zeros(slack) {
+	if slack := in.raw[offName+min(end, maxNameLen) : offName+maxNameLen]; !image.IsZero(slack) {
 		fs.put(in)
 		clear(slack)
 	}
@@ -103,15 +103,6 @@ func (fs *FS) keepsHash(in *inode) bool {
 	}
 	dir, err := fs.inode(image.Ino(in.u32(offPino)))
 	return err == nil && dir.advise(advEncrypt) && dir.flag(flCasefold)
-}
-
-func zeros(b []byte) bool {
-	for _, x := range b {
-		if x != 0 {
-			return false
-		}
-	}
-	return true
 }
 
 func (fs *FS) wipeDir(in *inode) error {
@@ -143,7 +134,7 @@ func (fs *FS) wipeDir(in *inode) error {
 
 func (fs *FS) wipeLink(in *inode) error {
 	if in.inline(inData) {
-		if slack := in.inlineArea()[in.size():]; !zeros(slack) {
+		if slack := in.inlineArea()[in.size():]; !image.IsZero(slack) {
 			fs.put(in)
 			clear(slack)
 		}
@@ -160,7 +151,7 @@ func (fs *FS) wipeLink(in *inode) error {
 	if err := fs.readBlock(b, image.Pblk(s.addr)); err != nil {
 		return err
 	}
-	if zeros(b[in.size():]) {
+	if image.IsZero(b[in.size():]) {
 		return nil
 	}
 	clear(b[in.size():])

@@ -11,12 +11,12 @@ import (
 const maxLinkRoom = 4096
 
 // Stat returns the attributes of a used inode.
-func (fs *FS) Stat(ino image.Ino) (image.Attr, error) {
-	in, err := fs.inode(ino)
-	if err != nil {
-		return image.Attr{}, err
-	}
-	return fs.attr(in), nil
+func (fs *FS) Stat(ino image.Ino) (a image.Attr, err error) {
+	err = fs.glance(ino, func(in *inode) error {
+		a = fs.attr(in)
+		return nil
+	})
+	return a, err
 }
 
 // attr takes the attributes from an inode; it accepts a damaged one.
@@ -81,6 +81,10 @@ func (fs *FS) InodesIn(first, end image.Ino, f func(image.Attr, error) error) er
 	return fs.nats(uint64(first), uint64(end), func(nid uint32, e natEntry) error {
 		if e.ino != nid {
 			return nil
+		}
+		a, err := fs.Stat(image.Ino(nid))
+		if err == nil {
+			return f(a, nil)
 		}
 		in, err := fs.inode(image.Ino(nid))
 		if in == nil {

@@ -60,8 +60,8 @@ func (x *xattr) size() int { return (xattrEntryHeader + len(x.name) + len(x.valu
 
 // parseXattrs reads the entries of a string, which may be all zeros.
 func parseXattrs(b []byte) ([]xattr, error) {
-	if len(b) < xattrHeader || zeros(b[:xattrHeader]) {
-		if !zeros(b) {
+	if len(b) < xattrHeader || image.IsZero(b[:xattrHeader]) {
+		if !image.IsZero(b) {
 			return nil, errors.New("no header, and bytes that are not zero")
 		}
 		return nil, nil
@@ -115,11 +115,11 @@ func buildXattrs(list []xattr, n int) []byte {
 	return b
 }
 
-// xattrs reads the attributes of an inode.
+// xattrs reads the attributes of an inode. They may point into its block.
 func (fs *FS) xattrs(in *inode) ([]xattr, error) {
 	var b []byte
 	if in.inline(inXattr) {
-		b = slices.Clone(in.xattrArea())
+		b = slices.Clip(in.xattrArea())
 	}
 	if nid := in.u32(offXattrNid); nid != 0 {
 		r, err := fs.childNode(in.ino, nid, ofsXattr)
@@ -145,19 +145,18 @@ func findXattr(list []xattr, index uint8, name string) *xattr {
 }
 
 // Context returns the stored encryption context, nil if there is none.
-func (fs *FS) Context(ino image.Ino) ([]byte, error) {
-	in, err := fs.inode(ino)
-	if err != nil {
-		return nil, err
-	}
-	list, err := fs.xattrs(in)
-	if err != nil {
-		return nil, err
-	}
-	if x := findXattr(list, xattrEncryption, xattrContext); x != nil {
-		return bytes.Clone(x.value), nil
-	}
-	return nil, nil
+func (fs *FS) Context(ino image.Ino) (context []byte, err error) {
+	err = fs.glance(ino, func(in *inode) error {
+		list, err := fs.xattrs(in)
+		if err != nil {
+			return err
+		}
+		if x := findXattr(list, xattrEncryption, xattrContext); x != nil {
+			context = bytes.Clone(x.value)
+		}
+		return nil
+	})
+	return context, err
 }
 
 // Xattrs returns the extended attributes that the kernel lists.
