@@ -93,27 +93,29 @@ func (c *Conversion) convertInline(a image.Attr, from, to form) error {
 // convertWithin does it where the contents are and reports true, or leaves them
 // in clear in a block.
 func (c *Conversion) convertWithin(a image.Attr, from, to form) (bool, error) {
+	stays := to == nil
+	if !stays {
+		var err error
+		if stays, err = keepsInline(c.fs, c.sb, a, to); err != nil {
+			return false, err
+		}
+	}
+	if !stays && from == nil {
+		return false, c.fs.Uninline(a.Ino)
+	}
 	plain, err := c.inlinePlain(a, from)
 	if err != nil {
 		return false, err
 	}
 	defer clear(plain)
-	stays := to == nil
-	if !stays {
-		if stays, err = keepsInline(c.fs, c.sb, a, to); err != nil {
-			return false, err
-		}
-	}
 	if stays {
 		if to != nil && int64(len(plain)) < a.Size { // the rest is a hole: zeros
 			plain = append(plain, make([]byte, a.Size-int64(len(plain)))...)
 		}
 		return true, c.setInline(a.Ino, plain, to)
 	}
-	if from != nil {
-		if err := c.setInline(a.Ino, plain, nil); err != nil {
-			return false, err
-		}
+	if err := c.setInline(a.Ino, plain, nil); err != nil {
+		return false, err
 	}
 	return false, c.fs.Uninline(a.Ino)
 }

@@ -36,4 +36,9 @@ type Fresh interface {
 	// what is staged now is committed: a commit writes them there and makes them
 	// durable first. The store keeps p: nobody may change it any more.
 	WriteFresh(p []byte, off int64) error
+
+	// Spare returns a page of 4096 bytes that WriteFresh was given and that is
+	// written by now, nil if there is none. Only who keeps nothing of what he gives
+	// to WriteFresh may ask.
+	Spare() []byte
 }

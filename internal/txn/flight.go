@@ -29,13 +29,43 @@ func (t *Tx) Join() error {
 	}
 	err := <-t.flight
 	t.flight = nil
-	t.lock.Lock()
-	t.over.base = t.home
-	t.lock.Unlock()
+	t.landed()
 	if err != nil {
 		t.fail(err)
 	}
 	return t.broken
+}
+
+// landed takes the overlay of the commit that was carried out from below the one
+// in use, and its fresh pages as spare ones.
+func (t *Tx) landed() {
+	t.lock.Lock()
+	defer t.lock.Unlock()
+	if done, ok := t.over.base.(*overlay); ok {
+		for _, p := range done.fresh {
+			if len(t.spare) == maxSpare {
+				break
+			}
+			t.spare = append(t.spare, p)
+		}
+	}
+	t.over.base = t.home
+}
+
+// maxSpare is how many pages are kept to be used again.
+const maxSpare = 8 << 20 / pageSize
+
+// Spare implements store.Fresh.
+func (t *Tx) Spare() []byte {
+	t.lock.Lock()
+	defer t.lock.Unlock()
+	n := len(t.spare) - 1
+	if n < 0 {
+		return nil
+	}
+	p := t.spare[n]
+	t.spare = t.spare[:n]
+	return p
 }
 
 func (t *Tx) setOverlay(o *overlay) {

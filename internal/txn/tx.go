@@ -39,6 +39,7 @@ type Tx struct {
 	unsynced int64          // bytes written home since its last sync
 	logged   map[int64]bool // pages that records of the epoch hold bytes of
 	spilled  bool           // something fresh went home before its commit
+	spare    [][]byte       // pages that were fresh, see Spare
 	scratch  []*scratch     // of the workers that contents pass through
 	flight   chan error     // what becomes of the commit that Start began, nil if there is none
 	broken   error          // set once a commit failed: nothing may be written after it

@@ -31,6 +31,7 @@ type edits struct {
 // dirtyNode is a node block that is being edited.
 type dirtyNode struct {
 	raw rawNode
+	in  *inode     // what put was called with, nil of other nodes
 	old image.Pblk // where the last checkpoint has it, 0 if it is new
 	log int        // where it goes
 }
@@ -68,7 +69,10 @@ func (fs *FS) edit(nid uint32, raw rawNode, log int) {
 }
 
 // put takes an inode for changing.
-func (fs *FS) put(in *inode) { fs.edit(uint32(in.ino), in.raw, fs.nodeLog(in)) }
+func (fs *FS) put(in *inode) {
+	fs.edit(uint32(in.ino), in.raw, fs.nodeLog(in))
+	fs.dirty[uint32(in.ino)].in = in
+}
 
 // nodeLog is the log that an inode, its direct nodes and its attributes go to.
 func (fs *FS) nodeLog(in *inode) int {

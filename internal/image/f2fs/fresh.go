@@ -1,6 +1,9 @@
 package f2fs
 
-import "fsenc/internal/image"
+import (
+	"fsenc/internal/image"
+	"fsenc/internal/store"
+)
 
 // Blocks of files that get a new place wait in memory until Flush, as nodes do.
 // Until then they can change: what is encrypted right after it was moved out of
@@ -47,6 +50,15 @@ func (fs *FS) WriteBlocks(p []byte, at image.Pblk) error {
 		} else if err := fs.cache.Write(p[:blockSize], int64(at)*blockSize); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// spare is memory for a block from what Flush has given to the store, nil if there
+// is none.
+func (fs *FS) spare() []byte {
+	if f, ok := fs.s.(store.Fresh); ok {
+		return f.Spare()
 	}
 	return nil
 }

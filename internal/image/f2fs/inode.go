@@ -222,6 +222,9 @@ func (fs *FS) hasChksum(in *inode) bool {
 // inode reads and verifies an inode. Its block may be shared with other readers:
 // who is going to change it calls put first.
 func (fs *FS) inode(ino image.Ino) (*inode, error) {
+	if in := fs.edited(ino); in != nil {
+		return in, nil
+	}
 	if in := fs.recent.get(ino); in != nil {
 		return in, nil
 	}
@@ -239,6 +242,9 @@ func (fs *FS) inode(ino image.Ino) (*inode, error) {
 // glance calls f with an inode. When f has returned its block is used again for
 // others: nothing of it may be kept.
 func (fs *FS) glance(ino image.Ino, f func(*inode) error) error {
+	if in := fs.edited(ino); in != nil {
+		return f(in)
+	}
 	in := fs.recent.enter(ino)
 	if in == nil {
 		edited := fs.dirty[uint32(ino)] != nil
@@ -258,6 +264,14 @@ func (fs *FS) glance(ino image.Ino, f func(*inode) error) error {
 	}
 	defer fs.recent.leave(in)
 	return f(&in.inode)
+}
+
+// edited returns an inode that was put, nil for any other.
+func (fs *FS) edited(ino image.Ino) *inode {
+	if d := fs.dirty[uint32(ino)]; d != nil && image.Ino(uint32(ino)) == ino {
+		return d.in
+	}
+	return nil
 }
 
 // readInode reads an inode and verifies it, into block if that is not nil and the

@@ -60,6 +60,9 @@ func (fs *FS) readNode(nid uint32, block rawNode) (rawNode, natEntry, error) {
 	if d := fs.dirty[nid]; d != nil {
 		return d.raw, e, nil
 	}
+	if block == nil {
+		block = fs.spare()
+	}
 	r, at := block, int64(e.block)*blockSize
 	if r == nil {
 		r, err = fs.cache.Copy(at, blockSize)
