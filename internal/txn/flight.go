@@ -41,7 +41,7 @@ func (t *Tx) Join() error {
 func (t *Tx) landed() {
 	t.lock.Lock()
 	defer t.lock.Unlock()
-	if done, ok := t.over.base.(*overlay); ok {
+	if done, ok := t.over.base.(*overlay); ok && t.asked {
 		for _, p := range done.fresh {
 			if len(t.spare) == maxSpare {
 				break
@@ -59,6 +59,7 @@ const maxSpare = 8 << 20 / pageSize
 func (t *Tx) Spare() []byte {
 	t.lock.Lock()
 	defer t.lock.Unlock()
+	t.asked = true
 	n := len(t.spare) - 1
 	if n < 0 {
 		return nil

@@ -40,6 +40,7 @@ type Tx struct {
 	logged   map[int64]bool // pages that records of the epoch hold bytes of
 	spilled  bool           // something fresh went home before its commit
 	spare    [][]byte       // pages that were fresh, see Spare
+	asked    bool           // somebody has use for them
 	scratch  []*scratch     // of the workers that contents pass through
 	flight   chan error     // what becomes of the commit that Start began, nil if there is none
 	broken   error          // set once a commit failed: nothing may be written after it

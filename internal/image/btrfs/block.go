@@ -86,7 +86,7 @@ func (b *block) find(k key) (int, bool) {
 	for low < high {
 		m := int(uint(low+high) / 2)
 		s := slots[m*size:][:keySize]
-		if obj := le.Uint64(s); obj < k.obj || obj == k.obj && keyOf(s).compare(k) < 0 {
+		if obj := le.Uint64(s); obj < k.obj || obj == k.obj && keyOf(s).less(k) {
 			low = m + 1
 		} else {
 			high = m
@@ -143,7 +143,7 @@ func (fs *FS) verify(b *block, e expect) error {
 		return err
 	}
 	for i := 1; i < n; i++ {
-		if b.key(i-1).compare(b.key(i)) >= 0 {
+		if !b.key(i - 1).less(b.key(i)) {
 			return bad("key %v does not come behind %v", b.key(i), b.key(i-1))
 		}
 	}

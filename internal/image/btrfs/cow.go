@@ -28,6 +28,7 @@ func (fs *FS) cowPath(t *tree, k key) (p *path, found bool, err error) {
 		i, hit := b.find(k)
 		if b.level() == 0 {
 			p.slot[0] = i
+			t.recent.Store(b)
 			return p, hit, nil
 		}
 		if !hit && i > 0 {
@@ -118,6 +119,12 @@ func (fs *FS) refChildren(t *tree, b *block, by ref, n int) error {
 
 // insert adds an item.
 func (fs *FS) insert(t *tree, k key, data []byte) error {
+	if b := t.own(k); b != nil && fs.leafRoom(b) >= itemSize+len(data) {
+		if i, found := b.find(k); !found { // nor is it before the first
+			fs.putItem(b, i, k, data)
+			return nil
+		}
+	}
 	p, found, err := fs.cowPath(t, k)
 	if err != nil {
 		return err
@@ -143,6 +150,12 @@ func (fs *FS) maxItem() int { return fs.ns - headerSize - itemSize }
 
 // remove takes an item away; it must be there.
 func (fs *FS) remove(t *tree, k key) error {
+	if b := t.own(k); b != nil {
+		if i, found := b.find(k); found && i > 0 {
+			fs.cutItem(b, i)
+			return nil
+		}
+	}
 	p, found, err := fs.cowPath(t, k)
 	if err != nil {
 		return err
@@ -207,6 +220,12 @@ func (fs *FS) collapse(t *tree) error {
 
 // replace gives an item other data, of any length.
 func (fs *FS) replace(t *tree, k key, data []byte) error {
+	if b := t.own(k); b != nil {
+		if i, found := b.find(k); found && len(data)-len(b.data(i)) <= fs.leafRoom(b) {
+			fs.setItem(b, i, data)
+			return nil
+		}
+	}
 	p, found, err := fs.cowPath(t, k)
 	if err != nil {
 		return err
@@ -240,6 +259,12 @@ func (fs *FS) set(t *tree, k key, data []byte) error {
 
 // modify lets f change the bytes of an item where they lie.
 func (fs *FS) modify(t *tree, k key, f func(data []byte)) error {
+	if b := t.own(k); b != nil {
+		if i, found := b.find(k); found {
+			f(b.data(i))
+			return nil
+		}
+	}
 	p, found, err := fs.cowPath(t, k)
 	if err != nil {
 		return err

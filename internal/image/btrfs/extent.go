@@ -50,8 +50,11 @@ type fileExtent struct {
 
 // fileExtents reads the mapping of a file, contexts included.
 func (fs *FS) fileExtents(t *tree, obj uint64) ([]fileExtent, error) {
-	contexts := make(map[uint64]string)
+	var contexts map[uint64]string
 	err := fs.eachOf(t, obj, keyContext, func(off uint64, b []byte) error {
+		if contexts == nil {
+			contexts = make(map[uint64]string)
+		}
 		contexts[off] = string(b)
 		return nil
 	})
@@ -205,7 +208,10 @@ func (fs *FS) DiskExtents(ino image.Ino, f func(image.DiskExtent) error) error {
 	if err != nil {
 		return err
 	}
-	seen := make(map[uint64]int)
+	var seen map[uint64]int // nil if there is only one
+	if len(list) > 1 {
+		seen = make(map[uint64]int)
+	}
 	var out []image.DiskExtent
 	ss := uint64(fs.ss)
 	for i := range list {
@@ -215,8 +221,9 @@ func (fs *FS) DiskExtents(ino image.Ino, f func(image.DiskExtent) error) error {
 		}
 		n, again := seen[e.disk]
 		if !again {
-			n = len(out)
-			seen[e.disk] = n
+			if n = len(out); seen != nil {
+				seen[e.disk] = n
+			}
 			out = append(out, image.DiskExtent{Start: image.Pblk(e.disk / ss), Len: e.diskLen / ss, Unwritten: true})
 		}
 		d := &out[n]

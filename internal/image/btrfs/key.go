@@ -85,6 +85,10 @@ func (k key) compare(o key) int {
 	return cmp.Or(cmp.Compare(k.obj, o.obj), cmp.Compare(k.kind, o.kind), cmp.Compare(k.off, o.off))
 }
 
+func (k key) less(o key) bool {
+	return k.obj < o.obj || k.obj == o.obj && (k.kind < o.kind || k.kind == o.kind && k.off < o.off)
+}
+
 func (k key) String() string { return fmt.Sprintf("(%d, %d, %d)", int64(k.obj), k.kind, k.off) }
 
 // next is the key behind k.

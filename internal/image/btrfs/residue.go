@@ -52,6 +52,9 @@ func (fs *FS) WipeSlack(ino image.Ino) error {
 	if err != nil {
 		return err
 	}
+	if b := t.spans(key{obj, 0, 0}, key{obj + 1, 0, 0}); b != nil && b == fs.wiped {
+		return nil
+	}
 	for k := (key{obj, 0, 0}); ; {
 		p, _, err := fs.search(t, k)
 		if err == nil {
@@ -65,6 +68,7 @@ func (fs *FS) WipeSlack(ino image.Ino) error {
 			if err := fs.wipeGap(leaf); err != nil {
 				return err
 			}
+			t.recent.Store(fs.wiped)
 		}
 		next := leaf.key(leaf.items() - 1).next()
 		if next.obj != obj {

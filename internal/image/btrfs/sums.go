@@ -16,30 +16,26 @@ func (fs *FS) dataSums(logical, n uint64, f func(k key, skip int, at uint64, sum
 		return err
 	}
 	size, ss := uint64(fs.sum.size), uint64(fs.ss)
-	p, ok, err := fs.floor(t, key{objCsum, keyCsum, logical})
-	if err != nil {
+	first, behind := key{objCsum, keyCsum, logical}, key{objCsum, keyCsum, logical + n}
+	// The item that begins last before the range may reach into it.
+	if before, _, ok, err := fs.last(t, first); err != nil {
 		return err
+	} else if ok {
+		first = before
 	}
-	if !ok { // the path is before the first item
-		p, _, err = fs.search(t, key{objCsum, keyCsum, logical})
-	}
-	for ; err == nil; p.slot[0]++ {
-		if err = fs.settle(p); err != nil || !p.valid() {
-			return err
-		}
-		k, b := p.key(), p.data()
-		if k.compare(key{objCsum, keyCsum, logical + n}) >= 0 {
-			return nil
+	return fs.each(t, first, func(k key, b []byte) (bool, error) {
+		if !k.less(behind) {
+			return false, nil
 		}
 		if k.obj != objCsum || k.kind != keyCsum {
-			continue
+			return true, nil
 		}
 		if len(b) == 0 || uint64(len(b))%size != 0 || k.off%ss != 0 {
-			return fs.itemError(t, k, "%d bytes of checksums", len(b))
+			return false, fs.itemError(t, k, "%d bytes of checksums", len(b))
 		}
 		at, end, skip := k.off, k.off+uint64(len(b))/size*ss, uint64(0)
 		if end <= logical {
-			continue
+			return true, nil
 		}
 		if at < logical {
 			skip = (logical - at) / ss * size
@@ -49,9 +45,8 @@ func (fs *FS) dataSums(logical, n uint64, f func(k key, skip int, at uint64, sum
 		if end > logical+n {
 			sums = sums[:(logical+n-at)/ss*size]
 		}
-		err = f(k, int(skip), at, sums)
-	}
-	return err
+		return true, f(k, int(skip), at, sums)
+	})
 }
 
 // ReadBlocks fills p, whole sectors, from sector at on. What has checksums is

@@ -19,7 +19,7 @@ type tree struct {
 	rootKey      key    // of its root item; obj is 0 for the root and chunk trees
 	readonly     bool
 	changed      bool                  // in the transaction
-	recent       atomic.Pointer[block] // the leaf that was searched last, nil after a change
+	recent       atomic.Pointer[block] // the leaf that was searched or changed last
 	grown        int64                 // bytes of blocks that it has more since its root item was stored
 }
 
@@ -69,16 +69,25 @@ func (fs *FS) descend(t *tree, b *block, i int) (*block, error) {
 }
 
 // spans returns the leaf that was searched last if all items from low to high are
-// in it.
+// in it: as long as nothing else is searched for or changed, that is where they are.
 func (t *tree) spans(low, high key) *block {
 	b := t.recent.Load()
 	if b == nil {
 		return nil
 	}
-	if n := b.items(); n == 0 || b.key(0).compare(low) > 0 || b.key(n-1).compare(high) < 0 {
+	if n := b.items(); n == 0 || low.less(b.key(0)) || b.key(n-1).less(high) {
 		return nil
 	}
 	return b
+}
+
+// own is spans for one key, if the leaf is of the transaction. What changes it but
+// for its first key, and has room in it, needs no path to it.
+func (t *tree) own(k key) *block {
+	if b := t.spans(k, k); b != nil && b.dirty {
+		return b
+	}
+	return nil
 }
 
 // settle moves a path that is behind the last item of its leaf to the next leaf.
@@ -105,6 +114,15 @@ func (fs *FS) settle(p *path) error {
 
 // each calls f for each item from key from on as long as f wants more.
 func (fs *FS) each(t *tree, from key, f func(k key, data []byte) (more bool, err error)) error {
+	if b := t.spans(from, from); b != nil {
+		for i, _ := b.find(from); i < b.items(); i++ {
+			k := b.key(i)
+			if more, err := f(k, b.data(i)); err != nil || !more {
+				return err
+			}
+			from = k.next()
+		}
+	}
 	p, _, err := fs.search(t, from)
 	if err != nil {
 		return err
@@ -126,18 +144,6 @@ func (fs *FS) each(t *tree, from key, f func(k key, data []byte) (more bool, err
 
 // eachOf calls f for each item of an object with one type.
 func (fs *FS) eachOf(t *tree, obj uint64, kind uint8, f func(off uint64, data []byte) error) error {
-	if b := t.spans(key{obj, kind, 0}, key{obj, kind, ^uint64(0)}); b != nil {
-		for i, _ := b.find(key{obj, kind, 0}); i < b.items(); i++ {
-			k := b.key(i)
-			if k.obj != obj || k.kind != kind {
-				break
-			}
-			if err := f(k.off, b.data(i)); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
 	return fs.each(t, key{obj, kind, 0}, func(k key, data []byte) (bool, error) {
 		if k.obj != obj || k.kind != kind {
 			return false, nil
@@ -182,6 +188,13 @@ func (fs *FS) floor(t *tree, k key) (p *path, ok bool, err error) {
 // last returns the item with the greatest key not above k; ok is false if there
 // is none.
 func (fs *FS) last(t *tree, k key) (got key, data []byte, ok bool, err error) {
+	if b := t.spans(k, k); b != nil {
+		i, found := b.find(k)
+		if !found {
+			i-- // the first is not above k
+		}
+		return b.key(i), b.data(i), true, nil
+	}
 	p, ok, err := fs.floor(t, k)
 	if err != nil || !ok {
 		return got, nil, false, err
