@@ -155,6 +155,7 @@ func (c *Conversion) stepFileByExtent(d Direction, it item, from, to form) error
 	}
 	if a.Inline {
 		if done, err := c.convertWithin(a, from, to); done || err != nil {
+			c.noteIdle(it.ino) // there may be extents behind what is inside
 			return err
 		}
 		from = nil
@@ -184,6 +185,9 @@ func (c *Conversion) encryptExtents(ino image.Ino, from, to form, old bool) erro
 func (c *Conversion) convertStrays(ino image.Ino, from, to form, old bool) error {
 	var strays []image.DiskExtent
 	err := c.extents.DiskExtents(ino, func(e image.DiskExtent) error {
+		if e.Idle {
+			c.noteIdle(ino)
+		}
 		if !e.Unwritten && !c.plan.hasExtent(e.Start) {
 			strays = append(strays, e)
 		}
@@ -195,6 +199,13 @@ func (c *Conversion) convertStrays(ino image.Ino, from, to form, old bool) error
 		}
 	}
 	return err
+}
+
+// noteIdle remembers a file for wipeUnwritten.
+func (c *Conversion) noteIdle(ino image.Ino) {
+	if c.idle != nil {
+		c.idle[ino] = true
+	}
 }
 
 func (c *Conversion) convertStray(ino image.Ino, e image.DiskExtent, inode, to form) error {

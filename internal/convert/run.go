@@ -55,6 +55,10 @@ type Conversion struct {
 	stored  extentContexts
 	piece   []byte // of contents, see room
 
+	// idle are the files of which some blocks were never written, if this run has
+	// passed all files; nil otherwise.
+	idle map[image.Ino]bool
+
 	bytes  int64
 	report func(Progress)
 }
@@ -187,6 +191,9 @@ func (c *Conversion) OnProgress(f func(Progress)) { c.report = f }
 // honoured between commits; any error wraps txn.ErrUnfinished, and Open
 // and Resume go on from there.
 func (c *Conversion) Run(ctx context.Context, d Direction) error {
+	if c.extents != nil && d == Forward && c.pos == (position{}) {
+		c.idle = make(map[image.Ino]bool)
+	}
 	if err := c.batches(ctx, d); err != nil {
 		return c.unfinished(err)
 	}

@@ -50,7 +50,7 @@ func (c *Conversion) wipeUnwritten() error {
 		return nil
 	}
 	for _, it := range c.plan.items {
-		if it.kind != image.TypeRegular {
+		if it.kind != image.TypeRegular || c.idle != nil && !c.idle[it.ino] {
 			continue
 		}
 		all, err := c.fs.Extents(it.ino)

@@ -24,6 +24,7 @@ type DiskExtent struct {
 	Len       uint64 // blocks
 	Context   string // as the file has it stored, "" if there is none
 	Unwritten bool   // reads as zeros, and has no checksums
+	Idle      bool   // what the file maps of it was not written, or not all of that
 	Refs      uint64 // references that the filesystem counts, from all files
 }
 

@@ -228,6 +228,7 @@ func (fs *FS) DiskExtents(ino image.Ino, f func(image.DiskExtent) error) error {
 		}
 		d := &out[n]
 		d.Unwritten = d.Unwritten && e.kind == extPrealloc
+		d.Idle = d.Idle || e.kind == extPrealloc
 		if c := e.contextFor(r.flag(inoEncrypt)); c != "" {
 			d.Context = c
 		}

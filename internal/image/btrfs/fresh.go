@@ -1,10 +1,6 @@
 package btrfs
 
-import (
-	"slices"
-
-	"fsenc/internal/store"
-)
+import "fsenc/internal/store"
 
 // What a transaction puts into free space waits in memory until Flush writes it:
 // tree blocks, and the data of extents that are new. The last may change until
@@ -48,10 +44,11 @@ func (fs *FS) writePlaces(p []byte, logical uint64) error {
 	})
 }
 
-// keepData keeps the data of a new extent until Flush.
+// keepData keeps the data of a new extent, whose memory now is the filesystem's,
+// until Flush.
 func (fs *FS) keepData(p []byte, logical uint64) {
 	for ; len(p) > 0; p, logical = p[fs.ss:], logical+uint64(fs.ss) {
-		fs.data[logical] = slices.Clone(p[:fs.ss])
+		fs.data[logical] = p[:fs.ss:fs.ss]
 	}
 }
 

@@ -48,9 +48,11 @@ func (fs *FS) Uninline(ino image.Ino) error {
 	if err != nil {
 		return err
 	}
-	data, err := fs.inlineData(t, obj, &e)
-	if err != nil {
-		return err
+	data := e.raw[extInlineData:]
+	if e.compr != 0 {
+		if data, err = fs.inlineData(t, obj, &e); err != nil {
+			return err
+		}
 	}
 	if size := r.u64(offInoSize); uint64(len(data)) > size {
 		data = data[:size]
@@ -58,12 +60,13 @@ func (fs *FS) Uninline(ino image.Ino) error {
 	if len(data) == 0 || len(data) > fs.ss {
 		return fs.itemError(t, key{obj, keyExtentData, 0}, "%d bytes of inline data", len(data))
 	}
+	p := make([]byte, fs.ss)
+	copy(p, data) // which may lie in the item
+	plain := r.flag(inoNoSum)
 	if err := fs.remove(t, key{obj, keyExtentData, 0}); err != nil {
 		return err
 	}
-	p := make([]byte, fs.ss)
-	copy(p, data)
-	if err := fs.addExtent(t, obj, 0, p, !r.flag(inoNoSum)); err != nil {
+	if err := fs.addExtent(t, obj, 0, p, !plain); err != nil {
 		return err
 	}
 	return fs.countInline(t, obj, e.ram, uint64(fs.ss))
@@ -75,7 +78,8 @@ func (fs *FS) countInline(t *tree, obj, old, now uint64) error {
 	return fs.editInode(t, obj, func(r rawInode) { r.set64(offInoBytes, r.u64(offInoBytes)-old+now) })
 }
 
-// addExtent gives a file new data, whole sectors, at an offset that is a hole.
+// addExtent gives a file new data, whole sectors, at an offset that is a hole. It
+// keeps p.
 func (fs *FS) addExtent(t *tree, obj, off uint64, p []byte, sums bool) error {
 	n := uint64(len(p))
 	at, err := fs.allocData(n)
