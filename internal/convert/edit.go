@@ -18,7 +18,11 @@ func Edit(home, log store.Store, change func(image.FS) error) error {
 }
 
 func editWith(home, log store.Store, h txn.Header, change func(image.FS) error) error {
-	tx, fs, err := begin(home, log, h, nil)
+	before, err := probe.Open(home, probe.Options{Write: true})
+	if err != nil {
+		return err
+	}
+	tx, fs, err := begin(home, log, before, h, nil)
 	if err != nil {
 		return err
 	}

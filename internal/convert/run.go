@@ -73,7 +73,8 @@ func Begin(home, log store.Store, p *Plan, keys *crypt.Keyring) (*Conversion, er
 	if err := p.noteKeys(keys); err != nil {
 		return nil, err
 	}
-	if err := p.checkFresh(home); err != nil {
+	before, err := p.checkFresh(home)
+	if err != nil {
 		return nil, err
 	}
 	m := p.Method()
@@ -81,25 +82,25 @@ func Begin(home, log store.Store, p *Plan, keys *crypt.Keyring) (*Conversion, er
 	// it the name, is encrypted.
 	plaintext := p.Op == Decrypt || p.super.NamedInodes
 	h := txn.Header{Kind: p.Op.String(), Method: m, Plaintext: plaintext}
-	tx, fs, err := begin(home, log, h, p.marshal())
+	tx, fs, err := begin(home, log, before, h, p.marshal())
 	if err != nil {
 		return nil, err
 	}
 	return newConversion(tx, fs, p, keys, position{}), nil
 }
 
-// checkFresh makes sure that the image is the one that was planned for: while
-// the user was asked, somebody may have mounted it, and what is an inode of the
-// tree in the plan may be another file now.
-func (p *Plan) checkFresh(home store.Store) error {
+// checkFresh opens the image and makes sure that it is the one that was planned
+// for: while the user was asked, somebody may have mounted it, and what is an inode
+// of the tree in the plan may be another file now.
+func (p *Plan) checkFresh(home store.Store) (image.FS, error) {
 	if len(p.Shared) > 0 {
-		return fmt.Errorf("%w: %d extents are shared with others: Unshare comes first", ErrRefused, len(p.Shared))
+		return nil, fmt.Errorf("%w: %d extents are shared with others: Unshare comes first", ErrRefused, len(p.Shared))
 	}
 	fs, err := probe.Open(home, probe.Options{Write: true})
 	if err == nil && !reflect.DeepEqual(fs.Super(), p.super) {
 		err = fmt.Errorf("%w: it was written to after the conversion had been planned", image.ErrInUse)
 	}
-	return err
+	return fs, err
 }
 
 // BeginCopy is Begin for an image that nobody uses before it is complete, and
@@ -123,21 +124,18 @@ func BeginCopy(home store.Store, p *Plan, keys *crypt.Keyring) (*Conversion, err
 // there is more, blocks may be written before all of their inodes are converted.
 const copyStaged = 512 << 20
 
-// begin makes the log and sets the mark.
-func begin(home, log store.Store, h txn.Header, plan []byte) (*txn.Tx, image.FS, error) {
-	fs, err := probe.Open(home, probe.Options{Write: true})
-	if err != nil {
-		return nil, nil, err
-	}
+// begin makes the log and sets the mark on an image that before was opened from.
+func begin(home, log store.Store, before image.FS, h txn.Header, plan []byte) (*txn.Tx, image.FS, error) {
 	if _, err := rand.Read(h.ID[:txn.IDLen]); err != nil {
 		return nil, nil, err
 	}
-	h.UUID, h.MarkOff = fs.Super().UUID, fs.MarkOffset()
+	h.UUID, h.MarkOff = before.Super().UUID, before.MarkOffset()
 	tx, err := txn.Create(home, log, h, plan)
 	if err != nil {
 		return nil, nil, err
 	}
-	if fs, err = probe.Open(tx, probe.Options{Write: true}); err != nil {
+	fs, err := probe.Open(tx, probe.Options{Write: true})
+	if err != nil {
 		return nil, nil, err
 	}
 	if err := fs.SetUnfinished(tx.Mark()); err != nil {

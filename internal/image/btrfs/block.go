@@ -3,6 +3,7 @@ package btrfs
 import (
 	"bytes"
 	"fmt"
+	"sync/atomic"
 
 	"fsenc/internal/image"
 )
@@ -35,6 +36,7 @@ type block struct {
 	addr  uint64
 	raw   []byte
 	dirty bool
+	hint  atomic.Int32 // the slot that was found last: the next one often is near
 }
 
 func (b *block) items() int         { return int(le.Uint32(b.raw[offHdrItems:])) }
@@ -82,17 +84,48 @@ func (b *block) find(k key) (int, bool) {
 		size = ptrSize
 	}
 	slots := b.raw[headerSize : headerSize+n*size]
+	below := func(i int) bool {
+		s := slots[i*size:][:keySize]
+		obj := le.Uint64(s)
+		return obj < k.obj || obj == k.obj && keyOf(s).less(k)
+	}
 	low, high := 0, n
+	hint := int(b.hint.Load())
+	if hint < n {
+		low, high = around(hint, n, below)
+	}
 	for low < high {
 		m := int(uint(low+high) / 2)
-		s := slots[m*size:][:keySize]
-		if obj := le.Uint64(s); obj < k.obj || obj == k.obj && keyOf(s).less(k) {
+		if below(m) {
 			low = m + 1
 		} else {
 			high = m
 		}
 	}
+	if low != hint {
+		b.hint.Store(int32(low))
+	}
 	return low, low < n && b.key(low) == k
+}
+
+// around narrows the search for the first of n slots that is not below a key, from a
+// slot near which it probably is.
+func around(at, n int, below func(int) bool) (low, high int) {
+	const steps = 4
+	if below(at) {
+		for low = at + 1; low <= at+steps; low++ {
+			if low == n || !below(low) {
+				return low, low
+			}
+		}
+		return low, n
+	}
+	for high = at; high > at-steps; high-- {
+		if high == 0 || below(high-1) {
+			return high, high
+		}
+	}
+	return 0, high
 }
 
 // expect is what the place that refers to a block says of it.

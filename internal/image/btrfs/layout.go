@@ -12,7 +12,7 @@ const (
 )
 
 // layoutItems is how many items of each subvolume findLayout looks at.
-const layoutItems = 20000
+const layoutItems = 4000
 
 // findLayout tells the two layouts of extent contexts apart by the first extent
 // that is encrypted: series v5 appended contexts to the items of extents. Nothing

@@ -192,3 +192,22 @@ func TestFlushNothing(t *testing.T) {
 		t.Error("the mark has left traces")
 	}
 }
+
+func TestAround(t *testing.T) {
+	for n := range 14 {
+		for at := range n {
+			for first := range n + 1 {
+				asked := 0
+				low, high := around(at, n, func(i int) bool {
+					if asked++; i < 0 || i >= n {
+						t.Fatalf("%d slots, from %d: asks for %d", n, at, i)
+					}
+					return i < first
+				})
+				if first < low || first > high || high > n || asked > 6 {
+					t.Errorf("%d slots, first %d, from %d: %d to %d after %d questions", n, first, at, low, high, asked)
+				}
+			}
+		}
+	}
+}

@@ -69,9 +69,11 @@ func (fs *FS) Uninline(ino image.Ino) error {
 		return fmt.Errorf("%w: inode %d has no inline data", image.ErrUnsupported, ino)
 	}
 	fs.put(in)
-	b := make([]byte, blockSize)
-	copy(b, in.inlineArea())
-	size := in.size()
+	b, size := fs.spare(), in.size()
+	if b == nil {
+		b = make([]byte, blockSize)
+	}
+	copy(b, in.inlineArea()[:size])
 	clear(b[size:])
 	fs.clearInline(in)
 	if size == 0 {
