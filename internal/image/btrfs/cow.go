@@ -23,18 +23,22 @@ func (fs *FS) cowPath(t *tree, k key) (p *path, found bool, err error) {
 	}
 	t.recent.Store(nil)
 	p = &path{t: t, top: t.level}
+	end := lastKey
 	for {
 		p.node[b.level()] = b
 		i, hit := b.find(k)
 		if b.level() == 0 {
 			p.slot[0] = i
-			t.recent.Store(b)
+			t.visited(b, end)
 			return p, hit, nil
 		}
 		if !hit && i > 0 {
 			i--
 		}
 		p.slot[b.level()] = i
+		if i+1 < b.items() {
+			end = b.key(i + 1)
+		}
 		child, err := fs.descend(t, b, i)
 		if err != nil {
 			return nil, false, err

@@ -87,6 +87,7 @@ func (fs *FS) cutPointer(b *block, i int) {
 // splitLeaf divides the leaf of a path, which then is where k belongs. What is
 // added at the end gets a leaf of its own, so that ascending keys fill leaves.
 func (fs *FS) splitLeaf(p *path, k key) error {
+	p.t.recent.Store(nil) // what is behind the middle goes away from it
 	l, s := p.leaf(), p.slot[0]
 	n := l.items()
 	r, err := fs.newBlock(p.t, 0)

@@ -68,7 +68,7 @@ func (fs *FS) WipeSlack(ino image.Ino) error {
 			if err := fs.wipeGap(leaf); err != nil {
 				return err
 			}
-			t.recent.Store(fs.wiped)
+			t.recent.Store(nil)
 		}
 		next := leaf.key(leaf.items() - 1).next()
 		if next.obj != obj {

@@ -19,8 +19,25 @@ type tree struct {
 	rootKey      key    // of its root item; obj is 0 for the root and chunk trees
 	readonly     bool
 	changed      bool                  // in the transaction
-	recent       atomic.Pointer[block] // the leaf that was searched or changed last
+	recent       atomic.Pointer[recentLeaf]
 	grown        int64                 // bytes of blocks that it has more since its root item was stored
+}
+
+// recentLeaf is the leaf that was searched or changed last: what is not below its
+// first key, but below end, is in it or nowhere.
+type recentLeaf struct {
+	*block
+	end key
+}
+
+// lastKey is behind all keys.
+var lastKey = key{^uint64(0), ^uint8(0), ^uint64(0)}
+
+// visited notes the leaf that a search came to.
+func (t *tree) visited(b *block, end key) {
+	if r := t.recent.Load(); r == nil || r.block != b || r.end != end {
+		t.recent.Store(&recentLeaf{b, end})
+	}
 }
 
 // path is the way from the root to an item: path[0] is the leaf.
@@ -43,19 +60,23 @@ func (p *path) data() []byte { return p.leaf().data(p.slot[0]) }
 // is k. The path may be behind the last item of a leaf: settle moves on.
 func (fs *FS) search(t *tree, k key) (p *path, found bool, err error) {
 	p = &path{t: t, top: t.level}
+	end := lastKey
 	b, err := fs.readBlock(t.addr, expect{tree: t.id, level: t.level, gen: t.gen})
 	for err == nil {
 		p.node[b.level()] = b
 		i, hit := b.find(k)
 		if b.level() == 0 {
 			p.slot[0] = i
-			t.recent.Store(b)
+			t.visited(b, end)
 			return p, hit, nil
 		}
 		if !hit && i > 0 {
 			i--
 		}
 		p.slot[b.level()] = i
+		if i+1 < b.items() {
+			end = b.key(i + 1)
+		}
 		b, err = fs.descend(t, b, i)
 	}
 	return nil, false, err
@@ -71,14 +92,11 @@ func (fs *FS) descend(t *tree, b *block, i int) (*block, error) {
 // spans returns the leaf that was searched last if all items from low to high are
 // in it: as long as nothing else is searched for or changed, that is where they are.
 func (t *tree) spans(low, high key) *block {
-	b := t.recent.Load()
-	if b == nil {
+	r := t.recent.Load()
+	if r == nil || r.items() == 0 || low.less(r.key(0)) || !high.less(r.end) {
 		return nil
 	}
-	if n := b.items(); n == 0 || low.less(b.key(0)) || b.key(n-1).less(high) {
-		return nil
-	}
-	return b
+	return r.block
 }
 
 // own is spans for one key, if the leaf is of the transaction. What changes it but
