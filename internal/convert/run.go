@@ -59,6 +59,8 @@ type Conversion struct {
 	// passed all files; nil otherwise.
 	idle map[image.Ino]bool
 
+	since uint64 // image.Gaps.Generation before the first commit of this process
+
 	bytes  int64
 	report func(Progress)
 }
@@ -171,6 +173,9 @@ func newConversion(tx *txn.Tx, fs image.FS, p *Plan, keys *crypt.Keyring, pos po
 		report: func(Progress) {},
 	}
 	c.extents, _ = fs.(image.ByExtent)
+	if g, ok := fs.(image.Gaps); ok {
+		c.since = g.Generation()
+	}
 	if sb.NamedInodes || c.extents != nil {
 		c.limits.staged = wholeInodes
 	}

@@ -73,7 +73,7 @@ func (s *scanner) checkShared() error {
 	}
 	outside := make(map[image.Pblk][]image.Ino)
 	want := func(start image.Pblk) bool { return s.starts.has(start, 1) || s.idle[start].place != nil }
-	err := sharing.Referers(want, func(start image.Pblk, by image.Ino) error {
+	err := sharing.Referers(s.members(), want, func(start image.Pblk, by image.Ino) error {
 		if l := outside[start]; !inside.has(image.Pblk(by), 1) && !slices.Contains(l, by) {
 			outside[start] = append(l, by)
 		}
@@ -86,6 +86,20 @@ func (s *scanner) checkShared() error {
 		return s.refuseShared(sharing, all, outside)
 	}
 	return s.listShared(sharing, all, outside, inside)
+}
+
+// members tells of ranges of inode numbers whether the trees have all of them.
+func (s *scanner) members() func(first, last image.Ino) bool {
+	all := make(claims)
+	for _, list := range [][]placed{s.files, s.links} {
+		for i := range list {
+			all.add(image.Pblk(list[i].ino), 1)
+		}
+	}
+	for ino := range s.dirs {
+		all.add(image.Pblk(ino), 1)
+	}
+	return func(first, last image.Ino) bool { return all.next(uint64(first), uint64(last)+1, false) > uint64(last) }
 }
 
 // refuseShared names for each file of the trees who shares extents with it.
@@ -136,7 +150,7 @@ func (s *scanner) refuseShared(sharing image.Sharing, all []placedExtent, outsid
 func (s *scanner) listShared(sharing image.Sharing, all []placedExtent, outside map[image.Pblk][]image.Ino, inside claims) error {
 	files := make(map[image.Pblk][]image.Ino, len(outside))
 	want := func(start image.Pblk) bool { return outside[start] != nil }
-	err := sharing.Referers(want, func(start image.Pblk, by image.Ino) error {
+	err := sharing.Referers(nil, want, func(start image.Pblk, by image.Ino) error {
 		if inside.has(image.Pblk(by), 1) && !slices.Contains(files[start], by) {
 			files[start] = append(files[start], by)
 		}

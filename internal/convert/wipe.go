@@ -70,31 +70,23 @@ func (c *Conversion) wipeUnwritten() error {
 	return nil
 }
 
-// wipeOthers wipes in the directories and symlinks that were not converted: a
-// kernel takes blocks that a tree has freed without clearing them. What is
-// damaged is none of the tree's, and left alone.
+// wipeOthers wipes in the directories and symlinks that were not converted, or in
+// the blocks that inodes share: a kernel takes blocks that a tree has freed without
+// clearing them. What is damaged is none of the tree's, and left alone.
 func (c *Conversion) wipeOthers(ctx context.Context) error {
-	done := make(claims)
-	for _, it := range c.plan.items {
-		if it.kind != image.TypeRegular || c.extents == nil {
-			done.add(image.Pblk(it.ino), 1)
-		}
-	}
-	err := inodesBut(c.fs, done, func(a image.Attr, err error) error {
-		if err != nil || !c.hasSlack(a.Type) || a.Reserved || done.has(image.Pblk(a.Ino), 1) {
-			return nil
-		}
-		if err := ctx.Err(); err != nil {
+	next := func() error {
+		if err := ctx.Err(); err != nil || c.staged() < c.limits.staged {
 			return err
-		}
-		if err := c.fs.WipeSlack(a.Ino); err != nil && !errors.Is(err, image.ErrCorrupt) {
-			return err
-		}
-		if c.staged() < c.limits.staged {
-			return nil
 		}
 		return c.commit()
-	})
+	}
+	var err error
+	switch fs := c.fs.(type) {
+	case image.Gaps:
+		err = fs.WipeGaps(c.since, next)
+	case image.Slack:
+		err = c.wipeSlack(fs, next)
+	}
 	if err != nil {
 		return fmt.Errorf("wipe slack: %w", err)
 	}
@@ -110,8 +102,20 @@ func (c *Conversion) wipeOthers(ctx context.Context) error {
 	return c.commit()
 }
 
-// hasSlack reports whether WipeSlack does anything for a type. Where files have
-// their mapping beside the names of others, the blocks of all of them hold remains.
-func (c *Conversion) hasSlack(t image.FileType) bool {
-	return t == image.TypeDirectory || t == image.TypeSymlink || c.extents != nil
+// wipeSlack wipes in directories and symlinks, and calls next after each.
+func (c *Conversion) wipeSlack(fs image.Slack, next func() error) error {
+	done := make(claims)
+	for _, it := range c.plan.items {
+		done.add(image.Pblk(it.ino), 1)
+	}
+	return inodesBut(c.fs, done, func(a image.Attr, err error) error {
+		slack := a.Type == image.TypeDirectory || a.Type == image.TypeSymlink
+		if err != nil || !slack || a.Reserved || done.has(image.Pblk(a.Ino), 1) {
+			return nil
+		}
+		if err := fs.WipeSlack(a.Ino); err != nil && !errors.Is(err, image.ErrCorrupt) {
+			return err
+		}
+		return next()
+	})
 }

@@ -32,8 +32,10 @@ type DiskExtent struct {
 // different snapshots, refer to one extent.
 type Sharing interface {
 	// Referers calls f for each pair of an extent that want asks for and a
-	// file that refers to it, in any subvolume. It reads all metadata once.
-	Referers(want func(start Pblk) bool, f func(start Pblk, by Ino) error) error
+	// file that refers to it, in any subvolume. It reads all metadata once, but
+	// may leave out what has only inodes from first to last, if known tells that
+	// the caller knows all of those; known may be nil.
+	Referers(known func(first, last Ino) bool, want func(start Pblk) bool, f func(start Pblk, by Ino) error) error
 
 	// Unshare gives the files a copy of the extent of their own, whole as it
 	// was allocated, with the same contents and checksums, and drops their

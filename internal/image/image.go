@@ -334,12 +334,6 @@ type FS interface {
 	// the journal's log. Zeroing them changes nothing for the filesystem.
 	Residue(f func(off, n int64) error) error
 
-	// WipeSlack zeroes what no entry covers in the blocks of a directory, or
-	// follows the target in the block of a symlink, where removed names and
-	// what the block held before may remain. Other inodes it leaves alone, but
-	// in a filesystem that is ByExtent, where the items of all types share blocks.
-	WipeSlack(Ino) error
-
 	// Flush stages whatever is cached.
 	Flush() error
 }
@@ -364,6 +358,26 @@ type Versioned interface {
 	// Settle makes the next Flush overwrite the older state with the newest, so
 	// that nothing refers to what Residue reports.
 	Settle() error
+}
+
+// Slack is what a filesystem has beside FS in which directories and symlinks have
+// blocks of their own.
+type Slack interface {
+	// WipeSlack zeroes what no entry covers in the blocks of a directory, or
+	// follows the target in the block of a symlink, where removed names and
+	// what the block held before may remain. Other inodes it leaves alone.
+	WipeSlack(Ino) error
+}
+
+// Gaps is what a filesystem has beside FS in which inodes of all types share blocks.
+type Gaps interface {
+	// WipeGaps zeroes what no item covers in those blocks, in all that were not
+	// written since Generation was that; a damaged one is left alone. It calls done
+	// after each, which may commit what is staged.
+	WipeGaps(since uint64, done func() error) error
+
+	// Generation numbers what the next Flush is going to write.
+	Generation() uint64
 }
 
 // Moving is what a filesystem has beside FS that never overwrites an inode: each

@@ -156,7 +156,7 @@ func editAll(s store.Store) (err error) {
 		editOne(fs, a, note)
 	}
 	referers := make(map[image.Pblk]image.Ino)
-	note(fs.Referers(func(at image.Pblk) bool { return at%3 == 0 }, func(at image.Pblk, by image.Ino) error {
+	note(fs.Referers(nil, func(at image.Pblk) bool { return at%3 == 0 }, func(at image.Pblk, by image.Ino) error {
 		referers[at] = by
 		return nil
 	}))
@@ -164,6 +164,7 @@ func editAll(s store.Store) (err error) {
 		_, err := fs.Unshare(at, []image.Ino{by})
 		note(err)
 	}
+	note(fs.WipeGaps(fs.Generation(), func() error { return nil }))
 	note(fs.Flush())
 	return errors.Join(errs...)
 }
@@ -191,5 +192,4 @@ func editOne(fs *FS, a image.Attr, note func(error)) {
 		note(err)
 		note(fs.SetDir(a.Ino, list, false))
 	}
-	note(fs.WipeSlack(a.Ino))
 }

@@ -19,8 +19,6 @@ type edits struct {
 	adding   bool // a chunk is being added
 	noChunks bool // there is no room for another
 
-	wiped *block // the leaf whose gap was found clear last
-
 	superDirty bool
 }
 

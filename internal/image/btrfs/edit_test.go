@@ -220,7 +220,7 @@ func unshare(t testing.TB, fs *FS, dir image.Ino) {
 	t.Helper()
 	tree, _ := split(dir)
 	inside, outside := make(map[image.Pblk][]image.Ino), make(map[image.Pblk]bool)
-	err := fs.Referers(func(image.Pblk) bool { return true }, func(start image.Pblk, by image.Ino) error {
+	err := fs.Referers(nil, func(image.Pblk) bool { return true }, func(start image.Pblk, by image.Ino) error {
 		if id, _ := split(by); id == tree {
 			inside[start] = append(inside[start], by)
 		} else {

@@ -31,7 +31,7 @@ func readAll(s store.Store) error {
 		}
 		return nil
 	}))
-	keep(fs.Referers(func(image.Pblk) bool { return true }, func(image.Pblk, image.Ino) error { return nil }))
+	keep(fs.Referers(nil, func(image.Pblk) bool { return true }, func(image.Pblk, image.Ino) error { return nil }))
 	keep(fs.Residue(func(_, n int64) error {
 		if n <= 0 || n > s.Size() {
 			return errors.New("an impossible range")

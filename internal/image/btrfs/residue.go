@@ -2,6 +2,7 @@ package btrfs
 
 import (
 	"bytes"
+	"errors"
 
 	"fsenc/internal/image"
 )
@@ -43,56 +44,76 @@ func (fs *FS) Residue(f func(off, n int64) error) error {
 	return nil
 }
 
-// WipeSlack clears the gaps of the leaves that have something of an inode: what
-// items leave when they shrink or move stays there, names and contents of others
-// too. The leaves are written where they are, with a new checksum, so that
-// subvolumes go on sharing them; what guards the transaction guards them.
-func (fs *FS) WipeSlack(ino image.Ino) error {
-	t, obj, err := fs.fileTree(ino)
+// Generation implements image.Gaps.
+func (fs *FS) Generation() uint64 { return fs.gen }
+
+// WipeGaps clears the gaps of the leaves of all subvolumes: what items leave when
+// they shrink or move stays there, names and contents. The leaves are written where
+// they are, with a new checksum, so that subvolumes go on sharing them; what guards
+// the transaction guards them. Our own transactions leave no gaps that are not clear.
+func (fs *FS) WipeGaps(since uint64, done func() error) error {
+	ids, err := fs.subvolumes()
 	if err != nil {
 		return err
 	}
-	if b := t.spans(key{obj, 0, 0}, key{obj + 1, 0, 0}); b != nil && b == fs.wiped {
-		return nil
-	}
-	for k := (key{obj, 0, 0}); ; {
-		p, _, err := fs.search(t, k)
-		if err == nil {
-			err = fs.settle(p)
-		}
-		if err != nil || !p.valid() || p.key().obj != obj {
+	w := gapWalk{fs: fs, since: since, done: done, seen: make(map[uint64]bool)}
+	for _, id := range ids {
+		t, err := fs.treeOf(id)
+		if err != nil {
 			return err
 		}
-		leaf := p.leaf()
-		if !leaf.dirty && leaf != fs.wiped {
-			if err := fs.wipeGap(leaf); err != nil {
-				return err
-			}
-			t.recent.Store(nil)
+		if err := w.visit(t.addr, expect{tree: id, level: t.level, gen: t.gen}); err != nil {
+			return err
 		}
-		next := leaf.key(leaf.items() - 1).next()
-		if next.obj != obj {
-			return nil
-		}
-		if next.compare(k) <= 0 {
-			return fs.blockError(expect{tree: t.id}, leaf.addr, "ends before %v", k)
-		}
-		k = next
 	}
+	return nil
+}
+
+type gapWalk struct {
+	fs    *FS
+	since uint64
+	done  func() error
+	seen  map[uint64]bool // nodes above leaves, which subvolumes may share
+}
+
+// visit clears gaps in a block and below it.
+func (w *gapWalk) visit(addr uint64, e expect) error {
+	if e.level == 0 && e.gen >= w.since || w.seen[addr] {
+		return nil
+	}
+	b, err := w.fs.readBlock(addr, e)
+	if errors.Is(err, image.ErrCorrupt) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if b.level() == 0 {
+		if err := w.fs.wipeGap(b); err != nil {
+			return err
+		}
+		return w.done()
+	}
+	w.seen[addr] = true
+	for i := range b.items() {
+		child, gen := b.child(i)
+		first := b.key(i)
+		if err := w.visit(child, expect{tree: e.tree, level: b.level() - 1, gen: gen, first: &first}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // wipeGap clears what a leaf has between its items and their data.
 func (fs *FS) wipeGap(b *block) error {
 	low, high := headerSize+b.items()*itemSize, fs.leafLow(b)
-	if !image.IsZero(b.raw[low:high]) {
-		b = &block{addr: b.addr, raw: bytes.Clone(b.raw)}
-		clear(b.raw[low:high])
-		fs.sum.seal(b.raw)
-		fs.cache.put(b)
-		if err := fs.writeLogical(b.raw, b.addr); err != nil {
-			return err
-		}
+	if b.dirty || image.IsZero(b.raw[low:high]) {
+		return nil
 	}
-	fs.wiped = b
-	return nil
+	b = &block{addr: b.addr, raw: bytes.Clone(b.raw)}
+	clear(b.raw[low:high])
+	fs.sum.seal(b.raw)
+	fs.cache.put(b)
+	return fs.writeLogical(b.raw, b.addr)
 }

@@ -9,18 +9,18 @@ import (
 // Referers calls f for each pair of an extent that want asks for and a file that
 // refers to it. It remembers the blocks that have nothing of that kind, so that
 // those which trees share are read once.
-func (fs *FS) Referers(want func(start image.Pblk) bool, f func(start image.Pblk, by image.Ino) error) error {
+func (fs *FS) Referers(known func(first, last image.Ino) bool, want func(start image.Pblk) bool, f func(start image.Pblk, by image.Ino) error) error {
 	ids, err := fs.subvolumes()
 	if err != nil {
 		return err
 	}
-	w := refererWalk{fs: fs, want: want, f: f, barren: make(map[uint64]bool)}
+	w := refererWalk{fs: fs, known: known, want: want, f: f, barren: make(map[uint64]bool)}
 	for _, id := range ids {
 		if w.t, err = fs.treeOf(id); err != nil {
 			return err
 		}
 		w.obj = 0
-		if _, err := w.visit(w.t.addr, expect{tree: id, level: w.t.level, gen: w.t.gen}); err != nil {
+		if _, err := w.visit(w.t.addr, expect{tree: id, level: w.t.level, gen: w.t.gen}, lastKey); err != nil {
 			return err
 		}
 	}
@@ -30,6 +30,7 @@ func (fs *FS) Referers(want func(start image.Pblk) bool, f func(start image.Pblk
 type refererWalk struct {
 	fs     *FS
 	t      *tree
+	known  func(first, last image.Ino) bool
 	want   func(image.Pblk) bool
 	f      func(image.Pblk, image.Ino) error
 	barren map[uint64]bool // blocks that have none below them
@@ -37,8 +38,9 @@ type refererWalk struct {
 	seen   map[uint64]bool
 }
 
-// visit reports what is in a block and below it, and whether there was anything.
-func (w *refererWalk) visit(addr uint64, e expect) (found bool, err error) {
+// visit reports what is in a block and below it, of which all keys come before end,
+// and whether there was or may have been anything.
+func (w *refererWalk) visit(addr uint64, e expect, end key) (found bool, err error) {
 	if w.barren[addr] {
 		return false, nil
 	}
@@ -51,9 +53,7 @@ func (w *refererWalk) visit(addr uint64, e expect) (found bool, err error) {
 		if b.level() == 0 {
 			some, err = w.item(b.key(i), b.data(i))
 		} else {
-			child, gen := b.child(i)
-			first := b.key(i)
-			some, err = w.visit(child, expect{tree: e.tree, level: b.level() - 1, gen: gen, first: &first})
+			some, err = w.child(b, i, e, end)
 		}
 		if err != nil {
 			return false, err
@@ -64,6 +64,19 @@ func (w *refererWalk) visit(addr uint64, e expect) (found bool, err error) {
 		w.barren[addr] = true
 	}
 	return found, nil
+}
+
+// child visits what a pointer leads to.
+func (w *refererWalk) child(b *block, i int, e expect, end key) (found bool, err error) {
+	first, last := b.key(i), end
+	if i+1 < b.items() {
+		last = b.key(i + 1)
+	}
+	if w.known != nil && first.obj >= firstFree && last.obj <= maxObject && w.known(inoOf(e.tree, first.obj), inoOf(e.tree, last.obj)) {
+		return true, nil
+	}
+	addr, gen := b.child(i)
+	return w.visit(addr, expect{tree: e.tree, level: b.level() - 1, gen: gen, first: &first}, last)
 }
 
 func (w *refererWalk) item(k key, data []byte) (found bool, err error) {
