@@ -18,9 +18,9 @@ type tree struct {
 	lastSnapshot uint64 // of a file tree: older blocks may be shared
 	rootKey      key    // of its root item; obj is 0 for the root and chunk trees
 	readonly     bool
-	changed      bool                  // in the transaction
+	changed      bool // in the transaction
 	recent       atomic.Pointer[recentLeaf]
-	grown        int64                 // bytes of blocks that it has more since its root item was stored
+	grown        int64 // bytes of blocks that it has more since its root item was stored
 }
 
 // recentLeaf is the leaf that was searched or changed last: what is not below its

@@ -33,7 +33,7 @@ func TestDirBuilder(t *testing.T) {
 	for round := range 60 {
 		n, shape := r.IntN(1+round*20), dirShape(r.IntN(4))
 		list := names(r, n, round%3 == 0)
-		b := newDirBuilder(shape)
+		b := newDirBuilder(shape, func() []byte { return make([]byte, blockSize) })
 		for _, d := range dots(7, 3) {
 			b.add(&d)
 		}

@@ -70,6 +70,9 @@ func (fs *FS) edit(nid uint32, raw rawNode, log int) {
 
 // put takes an inode for changing.
 func (fs *FS) put(in *inode) {
+	if d := fs.dirty[uint32(in.ino)]; d != nil && d.in == in {
+		return
+	}
 	fs.edit(uint32(in.ino), in.raw, fs.nodeLog(in))
 	fs.dirty[uint32(in.ino)].in = in
 }

@@ -140,6 +140,7 @@ func (fs *FS) flushNAT() error {
 			all[nids[i]].put(b[nids[i]%natPerBlock*natEntrySize:])
 		}
 		bitmapFlip(fs.natBits, n)
+		fs.natPages[n%uint32(len(fs.natPages))].Store(nil)
 		if err := fs.cache.Write(b, fs.geo.natBlock(n, bitmapTest(fs.natBits, n))*blockSize); err != nil {
 			return err
 		}

@@ -63,6 +63,16 @@ func (fs *FS) spare() []byte {
 	return nil
 }
 
+// zeroBlock is memory for a block, all zeros, that is given to the store.
+func (fs *FS) zeroBlock() []byte {
+	b := fs.spare()
+	if b == nil {
+		return make([]byte, blockSize)
+	}
+	clear(b)
+	return b
+}
+
 // flushData gives the blocks of files to the store, which keeps them. Nothing
 // refers to their places yet.
 func (fs *FS) flushData() error {

@@ -2,6 +2,7 @@ package f2fs
 
 import (
 	"fmt"
+	"sync/atomic"
 
 	"fsenc/internal/image"
 	"fsenc/internal/store"
@@ -93,13 +94,35 @@ func (fs *FS) natEntry(nid uint32) (natEntry, error) {
 	if e, ok := fs.natJournal[nid]; ok {
 		return e, nil
 	}
-	var b [natEntrySize]byte
-	n := nid / natPerBlock
-	at := fs.geo.natBlock(n, bitmapTest(fs.natBits, n))*blockSize + int64(nid%natPerBlock)*natEntrySize
-	if err := fs.cache.Read(b[:], at); err != nil {
+	b, err := fs.recentNAT(nid / natPerBlock)
+	if err != nil {
 		return natEntry{}, err
 	}
-	return natEntryOf(b[:]), nil
+	return natEntryOf(b[nid%natPerBlock*natEntrySize:]), nil
+}
+
+// natPage is a block of the NAT, which does not change.
+type natPage struct {
+	n uint32
+	b [blockSize]byte
+}
+
+// natPages are blocks that were asked for not long ago, each in the place that the
+// last bits of its number tell. They are safe for concurrent use.
+type natPages [16]atomic.Pointer[natPage]
+
+// recentNAT returns the current copy of a block of the NAT, without journal.
+func (fs *FS) recentNAT(n uint32) ([]byte, error) {
+	at := &fs.natPages[n%uint32(len(fs.natPages))]
+	if p := at.Load(); p != nil && p.n == n {
+		return p.b[:], nil
+	}
+	p := &natPage{n: n}
+	if err := fs.readBlockAt(p.b[:], fs.geo.natBlock(n, bitmapTest(fs.natBits, n))); err != nil {
+		return nil, err
+	}
+	at.Store(p)
+	return p.b[:], nil
 }
 
 // nodeBlock returns where a node that must exist lies.

@@ -24,7 +24,8 @@ type FS struct {
 	sitJournal       []uint32 // segments that are in the journal
 	sit              []byte   // the whole table, as edits have left it
 
-	recent recentInodes
+	recent   recentInodes
+	natPages natPages
 
 	edits
 }

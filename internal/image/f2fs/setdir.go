@@ -82,7 +82,7 @@ func (fs *FS) layDir(in *inode, parent image.Ino, entries []image.Dirent) error 
 			return err
 		}
 	}
-	b := newDirBuilder(dirShape(in.raw[offDirLevel]))
+	b := newDirBuilder(dirShape(in.raw[offDirLevel]), fs.zeroBlock)
 	for _, d := range dots(in.ino, parent) {
 		b.add(&d)
 	}
@@ -138,6 +138,7 @@ func (fs *FS) layInline(in *inode, parent image.Ino, entries []image.Dirent) boo
 // the lowest level in whose bucket there is room.
 type dirBuilder struct {
 	shape  dirShape
+	memory func() []byte // for another block, zeros
 	blocks map[uint64]*dirPage
 	depth  int // levels in use
 }
@@ -147,8 +148,8 @@ type dirPage struct {
 	free int // slots
 }
 
-func newDirBuilder(shape dirShape) *dirBuilder {
-	return &dirBuilder{shape: shape, blocks: make(map[uint64]*dirPage)}
+func newDirBuilder(shape dirShape, memory func() []byte) *dirBuilder {
+	return &dirBuilder{shape: shape, memory: memory, blocks: make(map[uint64]*dirPage)}
 }
 
 // add stores an entry, false if no level has room.
@@ -159,7 +160,7 @@ func (d *dirBuilder) add(e *image.Dirent) bool {
 		for l := first; l < first+blocks; l++ {
 			p := d.blocks[l]
 			if p == nil {
-				p = &dirPage{blockArea(make([]byte, blockSize)), dentriesInBlock}
+				p = &dirPage{blockArea(d.memory()), dentriesInBlock}
 				d.blocks[l] = p
 			}
 			if p.free < n {
