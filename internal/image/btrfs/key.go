@@ -1,9 +1,6 @@
 package btrfs
 
-import (
-	"cmp"
-	"fmt"
-)
+import "fmt"
 
 // Numbers of trees and of objects in the root tree.
 const (
@@ -79,10 +76,6 @@ func (k key) put(b []byte) {
 	le.PutUint64(b, k.obj)
 	b[8] = k.kind
 	le.PutUint64(b[9:], k.off)
-}
-
-func (k key) compare(o key) int {
-	return cmp.Or(cmp.Compare(k.obj, o.obj), cmp.Compare(k.kind, o.kind), cmp.Compare(k.off, o.off))
 }
 
 func (k key) less(o key) bool {
