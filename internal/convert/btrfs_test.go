@@ -2,6 +2,7 @@ package convert_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -17,9 +18,11 @@ import (
 	"fsenc/internal/convert"
 	"fsenc/internal/feature"
 	"fsenc/internal/image/probe"
+	"fsenc/internal/store"
 	"fsenc/internal/store/storetest"
 	"fsenc/internal/txn"
 	"fsenc/test/btrfsjudge"
+	"fsenc/test/linux"
 )
 
 // btrfsLayouts are images that mkfs.btrfs fills without the kernel.
@@ -235,4 +238,125 @@ func TestErrorsOfTheHostBtrfs(t *testing.T) {
 	if failures < 20 {
 		t.Errorf("only %d calls failed", failures)
 	}
+}
+
+// What files have and never wrote may hold remains, and is wiped: of files that
+// wrote some of it and of those that wrote nothing, in one go and by who resumes.
+func TestUnwrittenBlocksOfBtrfs(t *testing.T) {
+	keys, pol := testKey(t)
+	remains := []byte("what was in a block that a file was given")
+	img := filepath.Join(t.TempDir(), "img")
+	plain := btrfsLayouts[1].makeBtrfs(t, func(dir string) { put(t, dir, "secret/file", 100) })
+	if err := os.WriteFile(img, plain, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// A kernel that knows no encryption does not mount it with the feature.
+	setEncrypt := func(home store.Store, set, clear []string) {
+		t.Helper()
+		fs, err := probe.Open(home, probe.Options{Write: true})
+		if err == nil {
+			err = errors.Join(fs.SetFeatures(set, clear), fs.Flush())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	file, err := store.OpenFile(img, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	setEncrypt(file, nil, []string{feature.Encrypt})
+	if err := file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	m, err := linux.MountImage(img, filepath.Join(t.TempDir(), "mnt"), "btrfs", false, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, wrote := range map[string]int{"all idle": 0, "some idle": 20000} {
+		p := filepath.Join(m.Dir, "secret", name)
+		f, err := os.Create(p)
+		if err == nil {
+			err = unix.Fallocate(int(f.Fd()), 0, 0, 1<<20)
+		}
+		if err == nil {
+			_, err = f.Write(content(name, wrote))
+		}
+		if err = errors.Join(err, f.Close()); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := m.Unmount(); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	home := storetest.NewMem(b)
+	setEncrypt(home, []string{feature.Encrypt}, nil)
+	fs, err := probe.Open(home, probe.Options{Write: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	places := 0
+	for _, name := range []string{"all idle", "some idle"} {
+		all, err := fs.Extents(lookup(t, home, nil, "/secret/"+name).Ino)
+		for _, x := range all {
+			if !x.Unwritten || err != nil {
+				continue
+			}
+			err = fs.Places(x.Pblk, x.Len, func(_ uint64, off, n int64) error {
+				places++
+				_, err := home.WriteAt(remains, off+n-4096)
+				return err
+			})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if places < 2 {
+		t.Fatalf("%d places were never written", places)
+	}
+	before := snapshot(t, home, nil)
+	check := func(t *testing.T, home *storetest.Mem) {
+		t.Helper()
+		checkBtrfs(t, home.Bytes())
+		if d := cmp.Diff(before, snapshot(t, home, keys)); d != "" {
+			t.Errorf("encrypted tree differs (-before +after):\n%s", d)
+		}
+		if n := bytes.Count(home.Bytes(), remains); n > 0 {
+			t.Errorf("remains are left in %d of %d places", n, places)
+		}
+	}
+	j := job{op: convert.Encrypt, keys: keys, pol: pol, wipe: true}
+	t.Run("whole", func(t *testing.T) {
+		home := storetest.NewMem(bytes.Clone(home.Bytes()))
+		if err := j.run(t.Context(), home, newLog()); err != nil {
+			t.Fatal(err)
+		}
+		check(t, home)
+	})
+	t.Run("resumed", func(t *testing.T) {
+		home, log := storetest.NewMem(bytes.Clone(home.Bytes())), newLog()
+		ctx, cancel := context.WithCancel(t.Context())
+		j := j
+		j.small = true
+		j.report = func(p convert.Progress) {
+			if p.Items > 0 {
+				cancel()
+			}
+		}
+		if err := j.run(ctx, home, log); !errors.Is(err, txn.ErrUnfinished) {
+			t.Fatal(err)
+		}
+		if !bytes.Contains(home.Bytes(), remains) {
+			t.Fatal("it was interrupted too late")
+		}
+		if err := resumed(t, keys, home, log).Run(t.Context(), convert.Forward); err != nil {
+			t.Fatal(err)
+		}
+		check(t, home)
+	})
 }

@@ -227,6 +227,8 @@ type job struct {
 	wipe  bool
 	small bool // many small commits
 	begun func() error
+
+	report func(convert.Progress)
 }
 
 func (j job) run(ctx context.Context, home, log store.Store) error {
@@ -258,6 +260,9 @@ func (j job) run(ctx context.Context, home, log store.Store) error {
 	}
 	if j.small {
 		c.SmallBatches()
+	}
+	if j.report != nil {
+		c.OnProgress(j.report)
 	}
 	if j.begun != nil {
 		if err := j.begun(); err != nil {

@@ -22,7 +22,7 @@ func (c *Conversion) wipe(ctx context.Context) error {
 	if err := c.tx.Checkpoint(); err != nil {
 		return err
 	}
-	if err := c.wipeUnwritten(); err != nil {
+	if err := c.wipeUnwritten(ctx); err != nil {
 		return err
 	}
 	c.report(Progress{Phase: "wipe", Items: c.plan.steps(), TotalItems: c.plan.steps(),
@@ -45,13 +45,16 @@ func (c *Conversion) wipe(ctx context.Context) error {
 }
 
 // wipeUnwritten zeroes the blocks that files of the tree have and never wrote.
-func (c *Conversion) wipeUnwritten() error {
+func (c *Conversion) wipeUnwritten(ctx context.Context) error {
 	if !c.sb.Preallocates {
 		return nil
 	}
 	for _, it := range c.plan.items {
 		if it.kind != image.TypeRegular || c.idle != nil && !c.idle[it.ino] {
 			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return err
 		}
 		all, err := c.fs.Extents(it.ino)
 		if err != nil {

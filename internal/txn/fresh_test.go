@@ -153,3 +153,48 @@ func TestFreshBeforeBegin(t *testing.T) {
 }
 
 func newLogStore() store.Store { return storetest.NewClock(1 << 30).Log(nil) }
+
+// A page is given back once it is written, and only to who asks.
+func TestSpare(t *testing.T) {
+	home := storetest.NewMem(startImage())
+	tx, err := txn.Create(home, newLogStore(), txn.Header{ID: [16]byte{1}, MarkOff: markOff, Kind: "test"}, nil)
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(err)
+	m := tx.Mark()
+	_, err = tx.WriteAt(m[:], markOff)
+	must(err)
+	must(tx.Begin(nil))
+	write := func(k int) []byte {
+		t.Helper()
+		p := version(k)
+		must(tx.WriteFresh(p, placesOff+int64(k)*4096))
+		must(tx.Start(nil))
+		return p
+	}
+	write(1)
+	must(tx.Join())
+	if tx.Spare() != nil {
+		t.Error("a page was kept before anybody asked for one")
+	}
+	p := write(2)
+	if tx.Spare() != nil {
+		t.Error("a page came back before its commit was carried out")
+	}
+	must(tx.Join())
+	q := tx.Spare()
+	if len(q) != 4096 || &q[0] != &p[0] || tx.Spare() != nil {
+		t.Error("not the one page that was written")
+	}
+	clear(q)
+	for k := 1; k <= 2; k++ {
+		b := make([]byte, 4096)
+		if _, err := tx.ReadAt(b, placesOff+int64(k)*4096); err != nil || !bytes.Equal(b, version(k)) {
+			t.Errorf("page %d reads as %d, %v", k, b[0], err)
+		}
+	}
+}
