@@ -31,7 +31,7 @@ type edits struct {
 // dirtyNode is a node block that is being edited.
 type dirtyNode struct {
 	raw rawNode
-	in  *inode     // what put was called with, nil of other nodes
+	in  *inode     // what put was called with first, nil of other nodes
 	old image.Pblk // where the last checkpoint has it, 0 if it is new
 	log int        // where it goes
 }
@@ -70,7 +70,7 @@ func (fs *FS) edit(nid uint32, raw rawNode, log int) {
 
 // put takes an inode for changing.
 func (fs *FS) put(in *inode) {
-	if d := fs.dirty[uint32(in.ino)]; d != nil && d.in == in {
+	if d := fs.dirty[uint32(in.ino)]; d != nil && d.in != nil {
 		return
 	}
 	fs.edit(uint32(in.ino), in.raw, fs.nodeLog(in))
