@@ -21,7 +21,8 @@ func newWipeFree(a *app) *cobra.Command {
 		Long: "Zero what may hold remains of deleted or converted files: free blocks, free inode\n" +
 			"slots, the log of the filesystem's journal, blocks that a file has and never wrote,\n" +
 			"and what follows the end of unencrypted files in their last block. An image file\n" +
-			"gets holes there and takes less space. No file and no name changes.\n\n" +
+			"gets holes where that is 64 KiB or more in a piece, and takes less space. No file\n" +
+			"and no name changes.\n\n" +
 			"Only zeros are written, where nothing reads: an interruption at any point leaves a\n" +
 			"sound filesystem, and there is nothing to resume. Run it again to wipe the rest.",
 		Args:              operands("IMAGE"),
