@@ -73,6 +73,9 @@ func (f *Contents) InitExtent(k *MasterKey, c policy.Context, e policy.ExtentCon
 		return err
 	}
 	c.Nonce = e.Nonce
+	if e.Old {
+		return f.init(k, c, 0, v, forOldExtent)
+	}
 	return f.init(k, c, 0, v, forExtent)
 }
 

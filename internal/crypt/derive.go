@@ -19,10 +19,11 @@ type Volume struct {
 type use uint8
 
 const (
-	forContents use = iota // of a regular file
-	forNames               // in a directory, or a symlink's target
-	forInline              // contents kept inside metadata
-	forExtent              // contents of one extent
+	forContents  use = iota // of a regular file
+	forNames                // in a directory, or a symlink's target
+	forInline               // contents kept inside metadata
+	forExtent               // contents of one extent
+	forOldExtent            // the same, see policy.ExtentContext
 )
 
 // keySpec says which derived key is wanted. Equal specs give equal keys, so it
@@ -61,6 +62,8 @@ func (k *MasterKey) spec(c *policy.Context, u use, v *Volume) (keySpec, error) {
 	case k.Hardware() && u == forContents:
 	case u == forExtent:
 		s.purpose, s.nonce = kdf.PerExtentKey, c.Nonce
+	case u == forOldExtent:
+		s.purpose, s.nonce = kdf.OldExtentKey, c.Nonce
 	case method == policy.DirectKey:
 		s.purpose = kdf.DirectKey
 	case method == policy.IVInoLblk64:

@@ -2,11 +2,16 @@ package crypt
 
 import (
 	"bytes"
+	"crypto/aes"
+	"crypto/hkdf"
+	"crypto/sha512"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
+
+	"golang.org/x/crypto/xts"
 
 	"fsenc/internal/crypt/policy"
 )
@@ -157,5 +162,41 @@ func TestKeyring(t *testing.T) {
 	}
 	if r.Wipe(); len(r.Keys()) != 0 || a.Raw() != nil {
 		t.Error("a wiped ring holds keys")
+	}
+}
+
+// Keys of extents as series v5 for btrfs derived them, made here from the standard
+// library and another XTS.
+func TestOldExtentKey(t *testing.T) {
+	k := randomKey(t)
+	c := xtsContext(k, 1)
+	e := policy.ExtentContext{Version: 1, Mode: c.Contents, Identifier: k.Identifier(), Nonce: policy.Nonce{7, 8, 9}, Old: true}
+	key, err := hkdf.Key(sha512.New, k.Raw(), nil, "fscrypt\x00\x08"+string(e.Nonce[:]), 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := xts.NewCipher(aes.NewCipher, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := k.Extent(c, e, vol4k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := bytes.Repeat([]byte("contents"), 2*4096/8)
+	got, want := make([]byte, len(plain)), make([]byte, len(plain))
+	f.EncryptBlocks(got, plain, 3)
+	for i := range 2 {
+		other.Encrypt(want[i*4096:][:4096], plain[i*4096:][:4096], uint64(3+i))
+	}
+	if !bytes.Equal(got, want) {
+		t.Error("another ciphertext")
+	}
+	e.Old = false
+	if f, err = k.Extent(c, e, vol4k); err != nil {
+		t.Fatal(err)
+	}
+	if f.EncryptBlocks(got, plain, 3); bytes.Equal(got, want) {
+		t.Error("the same key as of series v6")
 	}
 }

@@ -117,7 +117,7 @@ func (x *examiner) file(s *subject) error {
 	}
 	v := view{fs: x.fs, extents: extents, block: x.block}
 	if _, byExtent := x.fs.(image.ByExtent); s.attr.Encrypted && byExtent {
-		v.own = func(context string) (*crypt.Contents, error) { return extentCipher(s, context, x.vol) }
+		v.own = func(e image.Extent) (*crypt.Contents, error) { return extentCipher(s, e, x.vol) }
 	} else if s.attr.Encrypted {
 		if v.cipher, err = s.key.Contents(*s.context, uint64(s.attr.Ino), x.vol); err != nil {
 			return x.unreadable(s, "key-unusable", err)
@@ -128,11 +128,12 @@ func (x *examiner) file(s *subject) error {
 }
 
 // extentCipher prepares the cipher of an extent with a context of its own.
-func extentCipher(s *subject, context string, vol crypt.Volume) (*crypt.Contents, error) {
-	e, err := policy.ParseExtentContext([]byte(context))
+func extentCipher(s *subject, x image.Extent, vol crypt.Volume) (*crypt.Contents, error) {
+	e, err := policy.ParseExtentContext([]byte(x.Context))
 	if err != nil {
 		return nil, err
 	}
+	e.Old = x.OldKey
 	return s.key.Extent(*s.context, e, vol)
 }
 
@@ -203,7 +204,7 @@ type view struct {
 	fs      image.FS
 	extents []image.Extent
 	cipher  *crypt.Contents // nil if the file is not encrypted, or extents have keys of their own
-	own     func(context string) (*crypt.Contents, error)
+	own     func(image.Extent) (*crypt.Contents, error)
 	block   []byte
 }
 
@@ -212,7 +213,7 @@ func (v *view) decrypt(e image.Extent, unit uint64) error {
 	c := v.cipher
 	if v.own != nil && !e.Plain {
 		var err error
-		if c, err = v.own(e.Context); err != nil {
+		if c, err = v.own(e); err != nil {
 			return err
 		}
 		defer c.Close()

@@ -39,6 +39,7 @@ func Fits(fs image.FS, keys *crypt.Keyring) func(image.Ino, image.Extent) (bool,
 		if err != nil {
 			return false, nil
 		}
+		e.Old = x.OldKey
 		cipher, err := key.Extent(c, e, vol)
 		if err != nil {
 			return false, nil

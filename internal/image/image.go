@@ -107,6 +107,10 @@ type Extent struct {
 	// a file have the key of the inode's.
 	Context string
 
+	// OldKey tells that the key for that context is derived as an older series of
+	// the proposal did.
+	OldKey bool
+
 	// Packed tells how a compressed extent is stored, nil for all others.
 	Packed *Packed
 }

@@ -33,13 +33,14 @@ func (t *Tree) KeysAtHand() (hits, misses uint64) {
 	return t.ready.Stats()
 }
 
-// decrypt turns whole blocks of an extent with the stored context into
-// plaintext, unit being the number of the first.
-func (k *extentKeys) decrypt(p []byte, context string, unit uint64) error {
-	e, err := policy.ParseExtentContext([]byte(context))
+// decrypt turns whole blocks of an extent into plaintext, unit being the number of
+// the first.
+func (k *extentKeys) decrypt(p []byte, x image.Extent, unit uint64) error {
+	e, err := policy.ParseExtentContext([]byte(x.Context))
 	if err != nil {
 		return fmt.Errorf("extent without a context that could be used: %w", err)
 	}
+	e.Old = x.OldKey
 	cipher := crypt.Contents{Cache: k.cache}
 	if err := cipher.InitExtent(k.key, k.ctx, e, k.vol); err != nil {
 		return err

@@ -211,7 +211,7 @@ func (f *File) blocks(p []byte, e image.Extent, skip uint64) error {
 	case f.stored || e.Plain:
 		return nil
 	case f.own != nil:
-		return f.own.decrypt(p, e.Context, unit)
+		return f.own.decrypt(p, e, unit)
 	case f.cipher != nil:
 		f.cipher.DecryptBlocks(p, p, unit)
 	}

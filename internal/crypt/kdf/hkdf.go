@@ -21,6 +21,10 @@ const (
 	InodeHashKey          Purpose = 7 // nothing: SipHash key, 16 bytes
 	HardwareKeyIdentifier Purpose = 8 // nothing: identifier of a hardware-wrapped key, 16 bytes
 	PerExtentKey          Purpose = 9 // nonce of the extent (proposed for btrfs)
+
+	// OldExtentKey is what series v5 for btrfs (January 2024) took for extents, before
+	// that number was given away: nonce of the extent.
+	OldExtentKey Purpose = 8
 )
 
 // MaxExpand is the longest output of Expand in bytes: one block of HMAC-SHA512.

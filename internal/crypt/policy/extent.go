@@ -15,6 +15,9 @@ type ExtentContext struct {
 	Mode       Mode  // the file's contents mode
 	Identifier Identifier
 	Nonce      Nonce
+
+	// Old is not stored: the key is derived as series v5 of January 2024 did.
+	Old bool
 }
 
 // ParseExtentContext reads a stored extent context of 34 to 40 bytes. The error
@@ -26,7 +29,7 @@ func ParseExtentContext(b []byte) (ExtentContext, error) {
 	if b[0] != 1 {
 		return ExtentContext{}, fmt.Errorf("%w: extent context of version %d", ErrContext, b[0])
 	}
-	return ExtentContext{b[0], Mode(b[1]), Identifier(b[2:18]), Nonce(b[18:34])}, nil
+	return ExtentContext{Version: b[0], Mode: Mode(b[1]), Identifier: Identifier(b[2:18]), Nonce: Nonce(b[18:34])}, nil
 }
 
 // Bytes is the stored form, 34 bytes.

@@ -138,12 +138,12 @@ func (fs *FS) extent(e *fileExtent, encrypted bool) (x image.Extent, ok bool) {
 	x = image.Extent{
 		Lblk: image.Lblk(e.off / ss), Pblk: image.Pblk((e.disk + e.skip) / ss), Len: e.len / ss,
 		Unwritten: e.kind == extPrealloc, Plain: encrypted && e.enc == 0,
-		Shift: int64(e.skip/ss) - int64(e.off/ss), Context: e.contextFor(encrypted),
+		Shift: int64(e.skip/ss) - int64(e.off/ss), Context: e.contextFor(encrypted), OldKey: e.appended,
 	}
 	if e.compr == 0 {
 		return x, true
 	}
-	stream := image.Extent{Pblk: image.Pblk(e.disk / ss), Len: e.diskLen / ss, Plain: x.Plain, Context: x.Context}
+	stream := image.Extent{Pblk: image.Pblk(e.disk / ss), Len: e.diskLen / ss, Plain: x.Plain, Context: x.Context, OldKey: x.OldKey}
 	x.Pblk, x.Shift = stream.Pblk, 0
 	x.Packed = &image.Packed{Method: methods[e.compr], Stream: []image.Extent{stream}, Skip: int64(e.skip), Size: int64(e.ram)}
 	return x, true
@@ -172,9 +172,6 @@ func (fs *FS) Extents(ino image.Ino) ([]image.Extent, error) {
 	}
 	var out []image.Extent
 	for i := range list {
-		if list[i].appended && list[i].enc == 1 {
-			return nil, fmt.Errorf("%w: inode %d: contents in the layout %s", image.ErrUnsupported, ino, layoutV5)
-		}
 		if x, ok := fs.extent(&list[i], r.flag(inoEncrypt)); ok {
 			if x.Context == "" && !x.Plain && r.flag(inoEncrypt) && !x.Unwritten {
 				return nil, fs.itemError(t, key{obj, keyExtentData, list[i].off}, "encrypted, and there is no context for it")
