@@ -53,14 +53,11 @@ func (fs *FS) SetExtents(ino image.Ino, pick func(start image.Pblk) []byte) erro
 	if err != nil {
 		return err
 	}
-	var stale []uint64
-	if err := fs.eachOf(t, obj, keyContext, func(off uint64, _ []byte) error {
-		stale = append(stale, off)
-		return nil
-	}); err != nil {
+	contexts, err := fs.contexts(t, obj)
+	if err != nil {
 		return err
 	}
-	list, err := fs.fileExtents(t, obj)
+	list, err := fs.extentsWith(t, obj, contexts)
 	if err != nil {
 		return err
 	}
@@ -75,7 +72,7 @@ func (fs *FS) SetExtents(ino image.Ino, pick func(start image.Pblk) []byte) erro
 			keep[e.off] = pick != nil
 		}
 	}
-	for _, off := range stale {
+	for _, off := range sortedKeys(contexts) {
 		if !keep[off] {
 			if err := fs.remove(t, key{obj, keyContext, off}); err != nil {
 				return err

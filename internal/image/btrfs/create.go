@@ -113,7 +113,7 @@ func (fs *FS) enter(t *tree, parent, obj uint64, name []byte, kind uint32, at ti
 	if err := fs.set(t, h, append(bytes.Clone(old), e.item()...)); err != nil {
 		return err
 	}
-	if err := fs.setRefs(t, obj, parent, map[uint64][]byte{index: name}); err != nil {
+	if err := fs.setRefs(t, obj, parent, []stored{{index: index, new: name}}); err != nil {
 		return err
 	}
 	return fs.grow(t, parent, 2*int64(len(name)), at)

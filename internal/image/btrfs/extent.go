@@ -50,20 +50,31 @@ type fileExtent struct {
 
 // fileExtents reads the mapping of a file, contexts included.
 func (fs *FS) fileExtents(t *tree, obj uint64) ([]fileExtent, error) {
-	var contexts map[uint64]string
-	err := fs.eachOf(t, obj, keyContext, func(off uint64, b []byte) error {
+	contexts, err := fs.contexts(t, obj)
+	if err != nil {
+		return nil, err
+	}
+	return fs.extentsWith(t, obj, contexts)
+}
+
+// contexts reads the contexts of the extents of a file, by offset in it; nil if
+// there are none.
+func (fs *FS) contexts(t *tree, obj uint64) (contexts map[uint64]string, err error) {
+	err = fs.eachOf(t, obj, keyContext, func(off uint64, b []byte) error {
 		if contexts == nil {
 			contexts = make(map[uint64]string)
 		}
 		contexts[off] = string(b)
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
+	return contexts, err
+}
+
+// extentsWith reads the mapping of a file, of which the contexts are known.
+func (fs *FS) extentsWith(t *tree, obj uint64, contexts map[uint64]string) ([]fileExtent, error) {
 	var list []fileExtent
 	end := uint64(0)
-	err = fs.eachOf(t, obj, keyExtentData, func(off uint64, b []byte) error {
+	err := fs.eachOf(t, obj, keyExtentData, func(off uint64, b []byte) error {
 		k := key{obj, keyExtentData, off}
 		e, err := fs.parseExtent(t, k, b)
 		if err != nil {

@@ -133,7 +133,11 @@ func (fs *FS) unenter(t *tree, parent uint64, e *stored) error {
 	if len(names) == 0 {
 		err = fs.dropRefs(t, e.location.obj, parent)
 	} else {
-		err = fs.setRefs(t, e.location.obj, parent, names)
+		var list []stored
+		for _, index := range sortedKeys(names) {
+			list = append(list, stored{index: index, new: names[index]})
+		}
+		err = fs.setRefs(t, e.location.obj, parent, list)
 	}
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package btrfs
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -93,11 +94,11 @@ func (e *stored) item() []byte {
 func (fs *FS) renameItems(t *tree, dir uint64, list []stored) error {
 	old, byHash := make(map[uint64]bool), make(map[uint64][]byte)
 	for i := range list {
-		e := &list[i]
+		e, item := &list[i], list[i].item()
 		old[uint64(nameHash(e.old))] = true
 		h := uint64(nameHash(e.new))
-		byHash[h] = append(byHash[h], e.item()...)
-		if err := fs.replace(t, key{dir, keyDirIndex, e.index}, e.item()); err != nil {
+		byHash[h] = append(byHash[h], item...)
+		if err := fs.replace(t, key{dir, keyDirIndex, e.index}, item); err != nil {
 			return err
 		}
 	}
@@ -125,24 +126,25 @@ func sortedKeys[V any](m map[uint64]V) []uint64 {
 
 // renameRefs changes the names that inodes and subvolumes keep of themselves.
 func (fs *FS) renameRefs(t *tree, dir uint64, list []stored) error {
-	names := make(map[uint64]map[uint64][]byte) // by inode and index
-	for i := range list {
-		e := &list[i]
+	slices.SortFunc(list, func(a, b stored) int {
+		return cmp.Or(cmp.Compare(a.location.obj, b.location.obj), cmp.Compare(a.location.kind, b.location.kind), cmp.Compare(a.index, b.index))
+	})
+	for len(list) > 0 {
+		e, n := &list[0], 1
 		if e.location.kind == keyRoot {
 			if err := fs.renameSubvolume(t, dir, e); err != nil {
 				return err
 			}
+			list = list[1:]
 			continue
 		}
-		if names[e.location.obj] == nil {
-			names[e.location.obj] = make(map[uint64][]byte)
+		for n < len(list) && list[n].location == e.location {
+			n++
 		}
-		names[e.location.obj][e.index] = e.new
-	}
-	for _, obj := range sortedKeys(names) {
-		if err := fs.setRefs(t, obj, dir, names[obj]); err != nil {
+		if err := fs.setRefs(t, e.location.obj, dir, list[:n]); err != nil {
 			return err
 		}
+		list = list[n:]
 	}
 	return nil
 }
@@ -168,15 +170,15 @@ func (fs *FS) renameSubvolume(t *tree, dir uint64, e *stored) error {
 	return nil
 }
 
-// setRefs stores the names of an inode in one directory: in one item as many as
-// it holds, the others as extended references.
-func (fs *FS) setRefs(t *tree, obj, dir uint64, names map[uint64][]byte) error {
+// setRefs stores the names of an inode in one directory, by ascending index: in one
+// item as many as it holds, the others as extended references.
+func (fs *FS) setRefs(t *tree, obj, dir uint64, names []stored) error {
 	if err := fs.dropExtrefs(t, obj, dir); err != nil {
 		return err
 	}
 	var b []byte
-	for _, index := range sortedKeys(names) {
-		name := names[index]
+	for i := range names {
+		index, name := names[i].index, names[i].new
 		if len(b)+refHeader+len(name) <= fs.maxItem() {
 			b = le.AppendUint64(b, index)
 			b = le.AppendUint16(b, uint16(len(name)))
