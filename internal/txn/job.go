@@ -73,8 +73,11 @@ func (t *Tx) header(r *Rewrite) entryHeader {
 	return e
 }
 
-// writeLog writes record and state page and syncs once: the commit point.
-func (t *Tx) writeLog(j *job, next *state) error {
+// writeRecord writes the record of a job, which nothing refers to yet.
+func (t *Tx) writeRecord(j *job, next *state) error {
+	if t.log == nil {
+		return nil
+	}
 	next.epoch, next.epochOff, next.epochLen = t.number, t.state.epochOff, t.state.epochLen
 	if t.epoch == nil {
 		t.epoch = xxhash.New()
@@ -88,6 +91,14 @@ func (t *Tx) writeLog(j *job, next *state) error {
 		return err
 	}
 	next.epochLen, next.epochSum = off-next.epochOff, t.epoch.Sum64()
+	return nil
+}
+
+// writeState writes the state page and syncs it with the record: the commit point.
+func (t *Tx) writeState(next *state) error {
+	if t.log == nil {
+		return nil
+	}
 	if _, err := t.log.WriteAt(next.encode(t.head.ID), stateOff+int64(next.seq%2)*pageSize); err != nil {
 		return err
 	}

@@ -172,14 +172,20 @@ func (t *Tx) carryOut(j *job, next *state) error {
 			return err
 		}
 	}
-	if err := t.writeFresh(j); err != nil {
-		return fmt.Errorf("write what is new to the image: %w", err)
+	// What is new belongs to no one and the record counts for nothing before the
+	// state says so: both are written side by side, and after a crash in here the
+	// last commit stands.
+	fresh := make(chan error, 1)
+	go func() { fresh <- t.writeFresh(j) }()
+	err := t.writeRecord(j, next)
+	if e := <-fresh; e != nil {
+		return errors.Join(fmt.Errorf("write what is new to the image: %w", e), err)
 	}
-	if t.log != nil {
-		// Home is untouched so far: after a crash in here the last commit stands.
-		if err := t.writeLog(j, next); err != nil {
-			return fmt.Errorf("write log: %w", err)
-		}
+	if err == nil {
+		err = t.writeState(next)
+	}
+	if err != nil {
+		return fmt.Errorf("write log: %w", err)
 	}
 	t.state = *next
 	t.noteLogged(j)
