@@ -15,7 +15,9 @@ func (t *Tx) Start(position []byte) error {
 		// What ends an epoch stages a mark, which cannot be beside other edits.
 		return t.complete(j, next)
 	}
-	t.setOverlay(newOverlay(t.over))
+	over := newOverlay(t.over)
+	over.fresh = make(map[int64][]byte, len(t.over.fresh)) // the next commit is about as large
+	t.setOverlay(over)
 	flight := make(chan error, 1)
 	t.flight = flight
 	go func() { flight <- t.carryOut(j, next) }()

@@ -25,8 +25,9 @@ type edits struct {
 // begin starts a transaction.
 func (fs *FS) begin() {
 	fs.gen = fs.sb.u64(offGeneration) + 1
-	fs.dirty = make(map[uint64]*block)
-	fs.data = make(map[uint64][]byte)
+	// The next transaction of a conversion is about as large as the last.
+	fs.dirty = make(map[uint64]*block, len(fs.dirty))
+	fs.data = make(map[uint64][]byte, len(fs.data))
 	fs.refs = make(map[extentID]*refChange)
 	fs.space = nil
 }

@@ -42,11 +42,26 @@ type dirBlock struct {
 // dirBlocks calls f for each block of a directory in ascending order; f may keep
 // it. That of an inline one is its area, and has no place.
 func (fs *FS) dirBlocks(in *inode, f func(*dirBlock) error) error {
+	return fs.dirBlocksIn(in, func() []byte { return make([]byte, blockSize) }, f)
+}
+
+// passDirBlocks is dirBlocks for an f that keeps nothing of a block.
+func (fs *FS) passDirBlocks(in *inode, f func(*dirBlock) error) error {
+	b := fs.recent.block()
+	if b == nil {
+		b = make([]byte, blockSize)
+	}
+	defer fs.recent.giveBack(b)
+	return fs.dirBlocksIn(in, func() []byte { return b }, f)
+}
+
+// dirBlocksIn reads each block into memory that is asked for.
+func (fs *FS) dirBlocksIn(in *inode, memory func() []byte, f func(*dirBlock) error) error {
 	if in.inline(inDentry) {
 		return f(&dirBlock{dentryArea: inlineDentries(in.inlineArea())})
 	}
 	return fs.data(in, func(s slot) error {
-		b := make([]byte, blockSize)
+		b := memory()
 		if err := fs.readBlock(b, image.Pblk(s.addr)); err != nil {
 			return err
 		}
@@ -104,7 +119,7 @@ func (fs *FS) ReadDir(dir image.Ino, f func(image.Dirent) error) error {
 		return err
 	}
 	shape, first := dirShape(in.raw[offDirLevel]), true
-	err = fs.dirBlocks(in, func(b *dirBlock) error {
+	err = fs.passDirBlocks(in, func(b *dirBlock) error {
 		if first && b.lblk != 0 {
 			return fs.corrupt("directory", dir, in.at, "has no first block")
 		}

@@ -38,10 +38,11 @@ type dirtyNode struct {
 
 // begin starts a transaction from the checkpoint.
 func (fs *FS) begin() {
-	fs.natNew = make(map[uint32]natEntry)
-	fs.dirty = make(map[uint32]*dirtyNode)
-	fs.kept = make(map[image.Pblk][]byte)
-	fs.sums = make(map[uint32][]byte)
+	// The next transaction of a conversion is about as large as the last.
+	fs.natNew = make(map[uint32]natEntry, len(fs.natNew))
+	fs.dirty = make(map[uint32]*dirtyNode, len(fs.dirty))
+	fs.kept = make(map[image.Pblk][]byte, len(fs.kept))
+	fs.sums = make(map[uint32][]byte, len(fs.sums))
 	switch {
 	case fs.sitOld != nil:
 		for seg := range fs.segDirty {

@@ -113,7 +113,14 @@ func (r *recentInodes) reclaim(in *recentInode) {
 	}
 }
 
-// block is one for an inode to be read into, nil if there is none.
+// giveBack returns memory of a block that nobody refers to any more.
+func (r *recentInodes) giveBack(b rawNode) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.free = append(r.free, b)
+}
+
+// block is memory for a block to be read into, nil if there is none.
 func (r *recentInodes) block() rawNode {
 	r.mu.Lock()
 	defer r.mu.Unlock()

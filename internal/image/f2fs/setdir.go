@@ -39,7 +39,7 @@ func (fs *FS) SetDir(dir image.Ino, entries []image.Dirent, encrypted bool) erro
 // parent is the number that ".." names.
 func (fs *FS) parent(in *inode) (image.Ino, error) {
 	var parent image.Ino
-	err := fs.dirBlocks(in, func(b *dirBlock) error {
+	err := fs.passDirBlocks(in, func(b *dirBlock) error {
 		err := b.each(func(e dentry) error {
 			if string(e.Name) == ".." {
 				parent = e.Ino
