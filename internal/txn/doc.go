@@ -8,7 +8,7 @@
 // Recover bring home to the state of the last commit by replaying the epoch.
 // The log is a second store, beside the image.
 //
-// # Two kinds of change
+// # Three kinds of change
 //
 // Metadata is staged with WriteAt and logged byte for byte, in units of 32
 // bytes and never with its neighbours: the log of an encryption must not hold
@@ -22,6 +22,10 @@
 // needs a transformation in which every sector of a torn data unit can be
 // computed on its own (XTS), and spares writing the data twice. With Journal
 // the new bytes themselves are logged, which any transformation can use.
+//
+// What goes to a place that nothing refers to yet is staged with WriteFresh, and
+// needs no log: it is written home while the record is written, and durable before
+// the state page is.
 //
 // # The log
 //

@@ -7,8 +7,8 @@ import (
 
 // WriteFresh implements store.Fresh. Where a crash finds these bytes they belong
 // to no one: the last commit does not refer to them. If the image carries the
-// mark by now they need no log: the commit writes them first, and makes them
-// durable. What a record of the epoch has bytes for goes by way of the log again,
+// mark by now they need no log: the commit writes them, and makes them durable
+// before it counts. What a record of the epoch has bytes for goes by way of the log again,
 // for a replay would bring those back.
 func (t *Tx) WriteFresh(p []byte, off int64) error {
 	_ = t.Join() // whose error the next commit tells
