@@ -124,10 +124,8 @@ func (fs *FS) sealInode(r rawNode) error {
 // flushNAT writes changed entries, and those of the journal, to the other copies
 // of their blocks.
 func (fs *FS) flushNAT() error {
-	all := maps.Clone(fs.natJournal)
-	if all == nil {
-		all = make(map[uint32]natEntry)
-	}
+	all := make(map[uint32]natEntry, len(fs.natJournal)+len(fs.natNew))
+	maps.Copy(all, fs.natJournal)
 	maps.Copy(all, fs.natNew)
 	nids := slices.Sorted(maps.Keys(all))
 	b := make([]byte, blockSize)
