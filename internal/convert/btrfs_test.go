@@ -18,7 +18,6 @@ import (
 	"fsenc/internal/convert"
 	"fsenc/internal/feature"
 	"fsenc/internal/image/probe"
-	"fsenc/internal/store"
 	"fsenc/internal/store/storetest"
 	"fsenc/internal/txn"
 	"fsenc/test/btrfsjudge"
@@ -53,16 +52,9 @@ func (l layout) makeBtrfs(t testing.TB, fill func(dir string)) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	home := storetest.NewMem(b)
-	fs, err := probe.Open(home, probe.Options{Write: true})
-	if err == nil {
-		err = errors.Join(fs.SetFeatures([]string{feature.Encrypt}, nil), fs.Flush())
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	checkBtrfs(t, home.Bytes())
-	return home.Bytes()
+	b = setFeatures(t, b, []string{feature.Encrypt}, nil)
+	checkBtrfs(t, b)
+	return b
 }
 
 // checkBtrfs lets btrfs check look for errors, checksums of data included. It
@@ -247,26 +239,8 @@ func TestUnwrittenBlocksOfBtrfs(t *testing.T) {
 	remains := []byte("what was in a block that a file was given")
 	img := filepath.Join(t.TempDir(), "img")
 	plain := btrfsLayouts[1].makeBtrfs(t, func(dir string) { put(t, dir, "secret/file", 100) })
-	if err := os.WriteFile(img, plain, 0o600); err != nil {
-		t.Fatal(err)
-	}
 	// A kernel that knows no encryption does not mount it with the feature.
-	setEncrypt := func(home store.Store, set, clear []string) {
-		t.Helper()
-		fs, err := probe.Open(home, probe.Options{Write: true})
-		if err == nil {
-			err = errors.Join(fs.SetFeatures(set, clear), fs.Flush())
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	file, err := store.OpenFile(img, true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	setEncrypt(file, nil, []string{feature.Encrypt})
-	if err := file.Close(); err != nil {
+	if err := os.WriteFile(img, setFeatures(t, plain, nil, []string{feature.Encrypt}), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	m, err := linux.MountImage(img, filepath.Join(t.TempDir(), "mnt"), "btrfs", false, "")
@@ -293,8 +267,7 @@ func TestUnwrittenBlocksOfBtrfs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	home := storetest.NewMem(b)
-	setEncrypt(home, []string{feature.Encrypt}, nil)
+	home := storetest.NewMem(setFeatures(t, b, []string{feature.Encrypt}, nil))
 	fs, err := probe.Open(home, probe.Options{Write: true})
 	if err != nil {
 		t.Fatal(err)

@@ -67,13 +67,13 @@ func (s *scanner) checkShared() error {
 	if len(all) == 0 {
 		return nil
 	}
-	inside := make(claims)
-	for _, f := range s.files {
-		inside.add(image.Pblk(f.ino), 1)
+	inside := s.members()
+	known := func(first, last image.Ino) bool {
+		return inside.next(uint64(first), uint64(last)+1, false) > uint64(last)
 	}
 	outside := make(map[image.Pblk][]image.Ino)
 	want := func(start image.Pblk) bool { return s.starts.has(start, 1) || s.idle[start].place != nil }
-	err := sharing.Referers(s.members(), want, func(start image.Pblk, by image.Ino) error {
+	err := sharing.Referers(known, want, func(start image.Pblk, by image.Ino) error {
 		if l := outside[start]; !inside.has(image.Pblk(by), 1) && !slices.Contains(l, by) {
 			outside[start] = append(l, by)
 		}
@@ -88,8 +88,8 @@ func (s *scanner) checkShared() error {
 	return s.listShared(sharing, all, outside, inside)
 }
 
-// members tells of ranges of inode numbers whether the trees have all of them.
-func (s *scanner) members() func(first, last image.Ino) bool {
+// members are the inodes of the trees.
+func (s *scanner) members() claims {
 	all := make(claims)
 	for _, list := range [][]placed{s.files, s.links} {
 		for i := range list {
@@ -99,7 +99,7 @@ func (s *scanner) members() func(first, last image.Ino) bool {
 	for ino := range s.dirs {
 		all.add(image.Pblk(ino), 1)
 	}
-	return func(first, last image.Ino) bool { return all.next(uint64(first), uint64(last)+1, false) > uint64(last) }
+	return all
 }
 
 // refuseShared names for each file of the trees who shares extents with it.

@@ -9,7 +9,6 @@ import (
 	"math"
 
 	"fsenc/internal/crypt"
-	"fsenc/internal/crypt/policy"
 	"fsenc/internal/image"
 	"fsenc/internal/tree"
 )
@@ -129,11 +128,10 @@ func (x *examiner) file(s *subject) error {
 
 // extentCipher prepares the cipher of an extent with a context of its own.
 func extentCipher(s *subject, x image.Extent, vol crypt.Volume) (*crypt.Contents, error) {
-	e, err := policy.ParseExtentContext([]byte(x.Context))
+	e, err := tree.ExtentContext(x)
 	if err != nil {
 		return nil, err
 	}
-	e.Old = x.OldKey
 	return s.key.Extent(*s.context, e, vol)
 }
 

@@ -35,11 +35,10 @@ func Fits(fs image.FS, keys *crypt.Keyring) func(image.Ino, image.Extent) (bool,
 		if err != nil {
 			return false, err
 		}
-		e, err := policy.ParseExtentContext([]byte(x.Context))
+		e, err := tree.ExtentContext(x)
 		if err != nil {
 			return false, nil
 		}
-		e.Old = x.OldKey
 		cipher, err := key.Extent(c, e, vol)
 		if err != nil {
 			return false, nil

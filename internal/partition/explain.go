@@ -136,5 +136,5 @@ func explainTable(s store.Store) string {
 // allZero looks at the part in which every filesystem has its superblock.
 func allZero(s store.Store) (bool, error) {
 	b, err := readAt(s, 0, min(s.Size(), 68<<10))
-	return err == nil && isZero(b), err
+	return err == nil && store.IsZero(b), err
 }

@@ -98,7 +98,7 @@ func entries(s store.Store, array []byte, size int, sector uint64) ([]Partition,
 	var parts []Partition
 	for i := 0; i*size < len(array); i++ {
 		e := array[i*size:][:size]
-		if isZero(e[:16]) {
+		if store.IsZero(e[:16]) {
 			continue
 		}
 		p := Partition{Number: i + 1, Label: name(e[offEntryName:][:entryNameBytes]), Type: guid(e[:16])}
@@ -128,13 +128,4 @@ func name(b []byte) string {
 // little-endian on disk.
 func guid(b []byte) string {
 	return fmt.Sprintf("%08x-%04x-%04x-%x-%x", le.Uint32(b), le.Uint16(b[4:]), le.Uint16(b[6:]), b[8:10], b[10:16])
-}
-
-func isZero(b []byte) bool {
-	for _, c := range b {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
 }

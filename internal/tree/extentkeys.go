@@ -33,14 +33,20 @@ func (t *Tree) KeysAtHand() (hits, misses uint64) {
 	return t.ready.Stats()
 }
 
+// ExtentContext reads the context of an extent. The error wraps policy.ErrContext.
+func ExtentContext(x image.Extent) (policy.ExtentContext, error) {
+	e, err := policy.ParseExtentContext([]byte(x.Context))
+	e.Old = x.OldKey
+	return e, err
+}
+
 // decrypt turns whole blocks of an extent into plaintext, unit being the number of
 // the first.
 func (k *extentKeys) decrypt(p []byte, x image.Extent, unit uint64) error {
-	e, err := policy.ParseExtentContext([]byte(x.Context))
+	e, err := ExtentContext(x)
 	if err != nil {
 		return fmt.Errorf("extent without a context that could be used: %w", err)
 	}
-	e.Old = x.OldKey
 	cipher := crypt.Contents{Cache: k.cache}
 	if err := cipher.InitExtent(k.key, k.ctx, e, k.vol); err != nil {
 		return err

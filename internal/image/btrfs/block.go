@@ -71,6 +71,21 @@ func (b *block) child(i int) (addr, gen uint64) {
 	return le.Uint64(s[keySize:]), le.Uint64(s[keySize+8:])
 }
 
+// below is what pointer i leads to, and what it says of that, in a tree.
+func (b *block) below(i int, tree uint64) (addr uint64, e expect) {
+	addr, gen := b.child(i)
+	first := b.key(i)
+	return addr, expect{tree: tree, level: b.level() - 1, gen: gen, first: &first}
+}
+
+// end is the key behind all that pointer i leads to, if behind is that of the block.
+func (b *block) end(i int, behind key) key {
+	if i+1 < b.items() {
+		return b.key(i + 1)
+	}
+	return behind
+}
+
 func (b *block) setChild(i int, addr, gen uint64) {
 	s := b.slot(i)
 	le.PutUint64(s[keySize:], addr)

@@ -35,10 +35,7 @@ func (fs *FS) cowPath(t *tree, k key) (p *path, found bool, err error) {
 		if !hit && i > 0 {
 			i--
 		}
-		p.slot[b.level()] = i
-		if i+1 < b.items() {
-			end = b.key(i + 1)
-		}
+		p.slot[b.level()], end = i, b.end(i, end)
 		child, err := fs.descend(t, b, i)
 		if err != nil {
 			return nil, false, err
@@ -123,11 +120,9 @@ func (fs *FS) refChildren(t *tree, b *block, by ref, n int) error {
 
 // insert adds an item.
 func (fs *FS) insert(t *tree, k key, data []byte) error {
-	if b := t.own(k); b != nil && fs.leafRoom(b) >= itemSize+len(data) {
-		if i, found := b.find(k); !found { // nor is it before the first
-			fs.putItem(b, i, k, data)
-			return nil
-		}
+	if b, i, found := t.own(k); b != nil && !found && fs.leafRoom(b) >= itemSize+len(data) {
+		fs.putItem(b, i, k, data) // not before the first
+		return nil
 	}
 	p, found, err := fs.cowPath(t, k)
 	if err != nil {
@@ -154,11 +149,9 @@ func (fs *FS) maxItem() int { return fs.ns - headerSize - itemSize }
 
 // remove takes an item away; it must be there.
 func (fs *FS) remove(t *tree, k key) error {
-	if b := t.own(k); b != nil {
-		if i, found := b.find(k); found && i > 0 {
-			fs.cutItem(b, i)
-			return nil
-		}
+	if b, i, found := t.own(k); found && i > 0 {
+		fs.cutItem(b, i)
+		return nil
 	}
 	p, found, err := fs.cowPath(t, k)
 	if err != nil {
@@ -224,11 +217,9 @@ func (fs *FS) collapse(t *tree) error {
 
 // replace gives an item other data, of any length.
 func (fs *FS) replace(t *tree, k key, data []byte) error {
-	if b := t.own(k); b != nil {
-		if i, found := b.find(k); found && len(data)-len(b.data(i)) <= fs.leafRoom(b) {
-			fs.setItem(b, i, data)
-			return nil
-		}
+	if b, i, found := t.own(k); found && len(data)-len(b.data(i)) <= fs.leafRoom(b) {
+		fs.setItem(b, i, data)
+		return nil
 	}
 	p, found, err := fs.cowPath(t, k)
 	if err != nil {
@@ -263,11 +254,9 @@ func (fs *FS) set(t *tree, k key, data []byte) error {
 
 // modify lets f change the bytes of an item where they lie.
 func (fs *FS) modify(t *tree, k key, f func(data []byte)) error {
-	if b := t.own(k); b != nil {
-		if i, found := b.find(k); found {
-			f(b.data(i))
-			return nil
-		}
+	if b, i, found := t.own(k); found {
+		f(b.data(i))
+		return nil
 	}
 	p, found, err := fs.cowPath(t, k)
 	if err != nil {

@@ -216,10 +216,7 @@ func (fs *FS) DiskExtents(ino image.Ino, f func(image.DiskExtent) error) error {
 	if err != nil {
 		return err
 	}
-	var seen map[uint64]int // nil if there is only one
-	if len(list) > 1 {
-		seen = make(map[uint64]int)
-	}
+	seen := make(map[uint64]int)
 	var out []image.DiskExtent
 	ss := uint64(fs.ss)
 	for i := range list {
@@ -229,9 +226,8 @@ func (fs *FS) DiskExtents(ino image.Ino, f func(image.DiskExtent) error) error {
 		}
 		n, again := seen[e.disk]
 		if !again {
-			if n = len(out); seen != nil {
-				seen[e.disk] = n
-			}
+			n = len(out)
+			seen[e.disk] = n
 			out = append(out, image.DiskExtent{Start: image.Pblk(e.disk / ss), Len: e.diskLen / ss, Unwritten: true})
 		}
 		d := &out[n]

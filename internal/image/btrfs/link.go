@@ -62,11 +62,11 @@ func (fs *FS) Uninline(ino image.Ino) error {
 	}
 	p := make([]byte, fs.ss)
 	copy(p, data) // which may lie in the item
-	plain := r.flag(inoNoSum)
+	sums := !r.flag(inoNoSum)
 	if err := fs.remove(t, key{obj, keyExtentData, 0}); err != nil {
 		return err
 	}
-	if err := fs.addExtent(t, obj, 0, p, !plain); err != nil {
+	if err := fs.addExtent(t, obj, 0, p, sums); err != nil {
 		return err
 	}
 	return fs.countInline(t, obj, e.ram, uint64(fs.ss))

@@ -61,13 +61,6 @@ func (d *damager) olden(keys *crypt.Keyring) (extents int) {
 					return err
 				}
 			}
-		}
-		for _, m := range all {
-			k := key{m.obj, keyExtentData, m.off}
-			b, err := fs.item(m.t, k)
-			if err != nil {
-				return err
-			}
 			b = append(le.AppendUint32(bytes.Clone(b), uint32(len(m.context))), m.context...)
 			if err := errors.Join(fs.remove(m.t, key{m.obj, keyContext, m.off}), fs.set(m.t, k, b)); err != nil {
 				return err

@@ -15,6 +15,7 @@ import (
 
 	"fsenc/internal/image"
 	"fsenc/internal/image/imagetest"
+	"fsenc/internal/store"
 )
 
 // readTree lists a plain image in the words of look.
@@ -195,7 +196,7 @@ func TestUnpackPadding(t *testing.T) {
 	for _, size := range []int{9000, 12288} {
 		for padding := range 9 {
 			got, err := unpack("zstd", append(bytes.Clone(frame), make([]byte, padding)...), size, 4096)
-			if err != nil || !bytes.Equal(got[:9000], data) || len(got) != size || !image.IsZero(got[9000:]) {
+			if err != nil || !bytes.Equal(got[:9000], data) || len(got) != size || !store.IsZero(got[9000:]) {
 				t.Errorf("%d bytes of padding, %d unpacked: %v", padding, size, err)
 			}
 		}

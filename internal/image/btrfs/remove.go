@@ -2,7 +2,9 @@ package btrfs
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	"fsenc/internal/image"
@@ -129,15 +131,11 @@ func (fs *FS) unenter(t *tree, parent uint64, e *stored) error {
 	if err != nil {
 		return err
 	}
-	delete(names, e.index)
+	names = slices.DeleteFunc(names, func(n stored) bool { return n.index == e.index })
 	if len(names) == 0 {
 		err = fs.dropRefs(t, e.location.obj, parent)
 	} else {
-		var list []stored
-		for _, index := range sortedKeys(names) {
-			list = append(list, stored{index: index, new: names[index]})
-		}
-		err = fs.setRefs(t, e.location.obj, parent, list)
+		err = fs.setRefs(t, e.location.obj, parent, names)
 	}
 	if err != nil {
 		return err
@@ -145,14 +143,14 @@ func (fs *FS) unenter(t *tree, parent uint64, e *stored) error {
 	return fs.grow(t, parent, -2*int64(len(e.old)), time.Now())
 }
 
-// refsIn returns the names of an inode in a directory, by index.
-func (fs *FS) refsIn(t *tree, obj, dir uint64) (map[uint64][]byte, error) {
-	names := make(map[uint64][]byte)
-	err := fs.eachRef(t, obj, func(_ key, parent, index uint64, name []byte) error {
+// refsIn returns the names of an inode in a directory, by ascending index.
+func (fs *FS) refsIn(t *tree, obj, dir uint64) (names []stored, err error) {
+	err = fs.eachRef(t, obj, func(_ key, parent, index uint64, name []byte) error {
 		if parent == dir {
-			names[index] = bytes.Clone(name)
+			names = append(names, stored{index: index, new: bytes.Clone(name)})
 		}
 		return nil
 	})
+	slices.SortFunc(names, func(a, b stored) int { return cmp.Compare(a.index, b.index) })
 	return names, err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"fsenc/internal/image"
+	"fsenc/internal/store"
 )
 
 // Residue calls f for each range of the device that holds nothing: what no extent
@@ -96,9 +97,7 @@ func (w *gapWalk) visit(addr uint64, e expect) error {
 	}
 	w.seen[addr] = true
 	for i := range b.items() {
-		child, gen := b.child(i)
-		first := b.key(i)
-		if err := w.visit(child, expect{tree: e.tree, level: b.level() - 1, gen: gen, first: &first}); err != nil {
+		if err := w.visit(b.below(i, e.tree)); err != nil {
 			return err
 		}
 	}
@@ -108,7 +107,7 @@ func (w *gapWalk) visit(addr uint64, e expect) error {
 // wipeGap clears what a leaf has between its items and their data.
 func (fs *FS) wipeGap(b *block) error {
 	low, high := headerSize+b.items()*itemSize, fs.leafLow(b)
-	if b.dirty || image.IsZero(b.raw[low:high]) {
+	if b.dirty || store.IsZero(b.raw[low:high]) {
 		return nil
 	}
 	b = &block{addr: b.addr, raw: bytes.Clone(b.raw)}

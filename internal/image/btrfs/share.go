@@ -68,15 +68,12 @@ func (w *refererWalk) visit(addr uint64, e expect, end key) (found bool, err err
 
 // child visits what a pointer leads to.
 func (w *refererWalk) child(b *block, i int, e expect, end key) (found bool, err error) {
-	first, last := b.key(i), end
-	if i+1 < b.items() {
-		last = b.key(i + 1)
-	}
+	first, last := b.key(i), b.end(i, end)
 	if w.known != nil && first.obj >= firstFree && last.obj <= maxObject && w.known(inoOf(e.tree, first.obj), inoOf(e.tree, last.obj)) {
 		return true, nil
 	}
-	addr, gen := b.child(i)
-	return w.visit(addr, expect{tree: e.tree, level: b.level() - 1, gen: gen, first: &first}, last)
+	addr, below := b.below(i, e.tree)
+	return w.visit(addr, below, last)
 }
 
 func (w *refererWalk) item(k key, data []byte) (found bool, err error) {

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"fsenc/internal/image"
+	"fsenc/internal/store"
 )
 
 const (
@@ -148,7 +149,7 @@ func (fs *FS) family(id uint64) ([]uint64, error) {
 		grown = false
 		for _, a := range ids {
 			for _, b := range ids {
-				if related[a] != related[b] && parent[a] != nil && bytes.Equal(parent[a], uuid[b]) && !image.IsZero(parent[a]) {
+				if related[a] != related[b] && parent[a] != nil && bytes.Equal(parent[a], uuid[b]) && !store.IsZero(parent[a]) {
 					related[a], related[b], grown = true, true, true
 				}
 			}

@@ -73,10 +73,7 @@ func (fs *FS) search(t *tree, k key) (p *path, found bool, err error) {
 		if !hit && i > 0 {
 			i--
 		}
-		p.slot[b.level()] = i
-		if i+1 < b.items() {
-			end = b.key(i + 1)
-		}
+		p.slot[b.level()], end = i, b.end(i, end)
 		b, err = fs.descend(t, b, i)
 	}
 	return nil, false, err
@@ -84,9 +81,7 @@ func (fs *FS) search(t *tree, k key) (p *path, found bool, err error) {
 
 // descend reads child i of a node.
 func (fs *FS) descend(t *tree, b *block, i int) (*block, error) {
-	addr, gen := b.child(i)
-	first := b.key(i)
-	return fs.readBlock(addr, expect{tree: t.id, level: b.level() - 1, gen: gen, first: &first})
+	return fs.readBlock(b.below(i, t.id))
 }
 
 // spans returns the leaf that was searched last if all items from low to high are
@@ -99,13 +94,15 @@ func (t *tree) spans(low, high key) *block {
 	return r.block
 }
 
-// own is spans for one key, if the leaf is of the transaction. What changes it but
-// for its first key, and has room in it, needs no path to it.
-func (t *tree) own(k key) *block {
-	if b := t.spans(k, k); b != nil && b.dirty {
-		return b
+// own finds a key by spans, if the leaf is of the transaction: what changes the leaf
+// but for its first key, and has room in it, needs no path to it. b is nil if it
+// is not so.
+func (t *tree) own(k key) (b *block, i int, found bool) {
+	if b = t.spans(k, k); b == nil || !b.dirty {
+		return nil, 0, false
 	}
-	return nil
+	i, found = b.find(k)
+	return b, i, found
 }
 
 // settle moves a path that is behind the last item of its leaf to the next leaf.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"fsenc/internal/image"
+	"fsenc/internal/store"
 )
 
 // nodeAddrs is how many addresses, or numbers of nodes, a node block has.
@@ -121,7 +122,7 @@ func (w *slotWalk) span(depth int) uint64 {
 func (w *slotWalk) run(b []byte, n int, nid uint32, first uint64) error {
 	const many = 32 // most are small files
 	for i := 0; i < n; i++ {
-		for i%many == 0 && i+many <= n && image.IsZero(b[4*i:4*(i+many)]) {
+		for i%many == 0 && i+many <= n && store.IsZero(b[4*i:4*(i+many)]) {
 			i += many
 		}
 		if i == n {

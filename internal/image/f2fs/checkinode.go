@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"fsenc/internal/image"
+	"fsenc/internal/store"
 )
 
 // CheckInode implements image.Checker. What FS reports itself when it reads the
@@ -68,13 +69,13 @@ func (fs *FS) checkInline(in *inode, found finder) {
 		return
 	}
 	area := in.inlineArea()
-	if !in.inline(inDataExist) && !image.IsZero(area) {
+	if !in.inline(inDataExist) && !store.IsZero(area) {
 		found("inline-mark", image.Error, adviceFsck, "inline contents, and the mark says that there are none")
 	}
 	if in.fileType() != image.TypeRegular || !in.advise(advEncrypt) || !fs.sb.has(featInlineEncrypt) {
 		return
 	}
-	if end := image.StoredInline(in.size()); end <= uint64(len(area)) && !image.IsZero(area[end:]) {
+	if end := image.StoredInline(in.size()); end <= uint64(len(area)) && !store.IsZero(area[end:]) {
 		found("inline-rest", image.Error, "copy the file and remove this one", "behind the encrypted contents of %d bytes not all is zero", in.size())
 	}
 }
@@ -132,7 +133,7 @@ func (fs *FS) checkLink(in *inode, found finder) {
 			return
 		}
 	}
-	if n := in.size(); n < uint64(len(area)) && !image.IsZero(area[n:]) {
+	if n := in.size(); n < uint64(len(area)) && !store.IsZero(area[n:]) {
 		found("symlink-slack", image.Warning, "make the link anew", "bytes behind the encrypted target: remains of another one")
 	}
 }

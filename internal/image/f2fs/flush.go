@@ -131,7 +131,7 @@ func (fs *FS) flushNAT() error {
 	b := make([]byte, blockSize)
 	for i := 0; i < len(nids); {
 		n := nids[i] / natPerBlock
-		if err := fs.readNATBlock(n, b); err != nil {
+		if _, err := fs.readNATRun(n, b); err != nil {
 			return err
 		}
 		for ; i < len(nids) && nids[i]/natPerBlock == n; i++ {

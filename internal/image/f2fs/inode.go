@@ -242,22 +242,18 @@ func (fs *FS) inode(ino image.Ino) (*inode, error) {
 // glance calls f with an inode. When f has returned its block is used again for
 // others: nothing of it may be kept.
 func (fs *FS) glance(ino image.Ino, f func(*inode) error) error {
-	if in := fs.edited(ino); in != nil {
+	if fs.dirty[uint32(ino)] != nil {
+		in, err := fs.inode(ino)
+		if err != nil {
+			return err
+		}
 		return f(in)
 	}
 	in := fs.recent.enter(ino)
 	if in == nil {
-		edited := fs.dirty[uint32(ino)] != nil
-		var block rawNode
-		if !edited {
-			block = fs.recent.block()
-		}
 		var err error
-		if in, err = fs.readInode(ino, block); err != nil {
+		if in, err = fs.readInode(ino, fs.recent.block()); err != nil {
 			return err
-		}
-		if edited {
-			return f(&in.inode)
 		}
 		in.users = 1
 		fs.recent.add(in)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"fsenc/internal/image"
+	"fsenc/internal/store"
 )
 
 // The buckets of a hash are blocks of one level each, in ascending order, and
@@ -134,7 +135,7 @@ func TestWipeFormerName(t *testing.T) {
 			t.Fatal(err)
 		}
 		rest := in.raw[offName+n : offName+maxNameLen]
-		if image.IsZero(rest) != (keep == 0) || !image.IsZero(rest[keep:]) {
+		if store.IsZero(rest) != (keep == 0) || !store.IsZero(rest[keep:]) {
 			t.Errorf("%s: behind the name of inode %d there is %x", name, ino, rest)
 		}
 	}

@@ -69,12 +69,8 @@ func (fs *FS) Uninline(ino image.Ino) error {
 		return fmt.Errorf("%w: inode %d has no inline data", image.ErrUnsupported, ino)
 	}
 	fs.put(in)
-	b, size := fs.spare(), in.size()
-	if b == nil {
-		b = make([]byte, blockSize)
-	}
+	b, size := fs.zeroBlock(), in.size()
 	copy(b, in.inlineArea()[:size])
-	clear(b[size:])
 	fs.clearInline(in)
 	if size == 0 {
 		return nil

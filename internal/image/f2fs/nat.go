@@ -67,13 +67,9 @@ func (c *checkpoint) natJournal(g *geometry) (map[uint32]natEntry, error) {
 	return m, nil
 }
 
-// readNATBlock reads the current copy of a block of the NAT, without journal.
-func (fs *FS) readNATBlock(n uint32, buf []byte) error {
-	return store.ReadFull(fs.s, buf[:blockSize], fs.geo.natBlock(n, bitmapTest(fs.natBits, n))*blockSize)
-}
-
 // readNATRun reads as many blocks of the NAT from n on as buf has room for, and as
-// lie one behind the other in their current copies; it returns how many.
+// lie one behind the other in their current copies; it returns how many. The journal
+// is not in them.
 func (fs *FS) readNATRun(n uint32, buf []byte) (uint32, error) {
 	second, k := bitmapTest(fs.natBits, n), uint32(1)
 	most := min(uint32(len(buf)/blockSize), segBlocks-n%segBlocks, uint32((fs.geo.nids-1)/natPerBlock)+1-n)
@@ -118,7 +114,7 @@ func (fs *FS) recentNAT(n uint32) ([]byte, error) {
 		return p.b[:], nil
 	}
 	p := &natPage{n: n}
-	if err := fs.readBlockAt(p.b[:], fs.geo.natBlock(n, bitmapTest(fs.natBits, n))); err != nil {
+	if _, err := fs.readNATRun(n, p.b[:]); err != nil {
 		return nil, err
 	}
 	at.Store(p)

@@ -2,6 +2,7 @@ package f2fs
 
 import (
 	"fsenc/internal/image"
+	"fsenc/internal/store"
 )
 
 // Residue calls f for each run of blocks that has no owner, in ascending order:
@@ -85,7 +86,7 @@ func (fs *FS) WipeSlack(ino image.Ino) error {
 	if fs.keepsHash(in) {
 		end += hashCopy
 	}
-	if slack := in.raw[offName+min(end, maxNameLen) : offName+maxNameLen]; !image.IsZero(slack) {
+	if slack := in.raw[offName+min(end, maxNameLen) : offName+maxNameLen]; !store.IsZero(slack) {
 		fs.put(in)
 		clear(slack)
 	}
@@ -134,7 +135,7 @@ func (fs *FS) wipeDir(in *inode) error {
 
 func (fs *FS) wipeLink(in *inode) error {
 	if in.inline(inData) {
-		if slack := in.inlineArea()[in.size():]; !image.IsZero(slack) {
+		if slack := in.inlineArea()[in.size():]; !store.IsZero(slack) {
 			fs.put(in)
 			clear(slack)
 		}
@@ -151,7 +152,7 @@ func (fs *FS) wipeLink(in *inode) error {
 	if err := fs.readBlock(b, image.Pblk(s.addr)); err != nil {
 		return err
 	}
-	if image.IsZero(b[in.size():]) {
+	if store.IsZero(b[in.size():]) {
 		return nil
 	}
 	clear(b[in.size():])

@@ -8,6 +8,7 @@ import (
 
 	"fsenc/internal/image"
 	"fsenc/internal/image/acl"
+	"fsenc/internal/store"
 )
 
 // The attributes of an inode are one string: the inline area, if the inode has
@@ -60,8 +61,8 @@ func (x *xattr) size() int { return (xattrEntryHeader + len(x.name) + len(x.valu
 
 // parseXattrs reads the entries of a string, which may be all zeros.
 func parseXattrs(b []byte) ([]xattr, error) {
-	if len(b) < xattrHeader || image.IsZero(b[:xattrHeader]) {
-		if !image.IsZero(b) {
+	if len(b) < xattrHeader || store.IsZero(b[:xattrHeader]) {
+		if !store.IsZero(b) {
 			return nil, errors.New("no header, and bytes that are not zero")
 		}
 		return nil, nil

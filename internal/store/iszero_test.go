@@ -1,9 +1,9 @@
-package image
+package store
 
 import "testing"
 
 func TestIsZero(t *testing.T) {
-	for _, n := range []int{0, 1, 7, 8, 4095, 4096, 4097, 3 * 4096} {
+	for _, n := range []int{0, 1, 7, 8, 4095, 4096, 4097, 3 * 4096, len(zeros) - 1, len(zeros), len(zeros) + 1, 3 * len(zeros)} {
 		b := make([]byte, n)
 		if !IsZero(b) {
 			t.Errorf("%d zeros: no", n)
