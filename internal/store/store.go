@@ -37,6 +37,11 @@ type Fresh interface {
 	// durable first. The store keeps p: nobody may change it any more.
 	WriteFresh(p []byte, off int64) error
 
+	// WriteEarly begins to write what WriteFresh was given, so that the commit has
+	// less to write. It returns before that is done, and waits for what it began
+	// before.
+	WriteEarly() error
+
 	// Spare returns a page of 4096 bytes that WriteFresh was given and that is
 	// written by now, nil if there is none. Only who keeps nothing of what he gives
 	// to WriteFresh may ask.

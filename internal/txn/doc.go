@@ -25,7 +25,9 @@
 //
 // What goes to a place that nothing refers to yet is staged with WriteFresh, and
 // needs no log: it is written home while the record is written, and durable before
-// the state page is.
+// the state page is. WriteEarly begins with that before the commit, so that a commit
+// may cover more than fits into memory; it waits until the commit before counts,
+// which may have freed these places.
 //
 // # The log
 //

@@ -2,10 +2,17 @@ package txn
 
 import "slices"
 
+// flight is a commit that is carried out beside what is staged next.
+type flight struct {
+	done   chan error    // gets what has become of it
+	decide chan struct{} // is closed once it counts, or never will
+	stands bool          // which of the two, from then on
+}
+
 // Start begins a commit like Commit and returns before it is done. Until Join
-// only reads and staging go on beside it: everything else waits for it first,
-// and an error of the commit ends the transaction there. What it has staged is
-// read from memory so long: home may have it or not.
+// only reads, staging and WriteEarly go on beside it: everything else waits for
+// it first, and an error of the commit ends the transaction there. What it has
+// staged is read from memory so long: home may have it or not.
 func (t *Tx) Start(position []byte) error {
 	if err := t.Join(); err != nil {
 		return err
@@ -18,22 +25,33 @@ func (t *Tx) Start(position []byte) error {
 	over := newOverlay(t.over)
 	over.fresh = make(map[int64][]byte, len(t.over.fresh)) // the next commit is about as large
 	t.setOverlay(over)
-	flight := make(chan error, 1)
-	t.flight = flight
-	go func() { flight <- t.carryOut(j, next) }()
+	t.noteLogged(j)
+	f := &flight{done: make(chan error, 1), decide: make(chan struct{})}
+	t.flight = f
+	go func() {
+		err := t.carryOut(j, next, func() {
+			f.stands = true
+			close(f.decide)
+		})
+		if !f.stands {
+			close(f.decide)
+		}
+		f.done <- err
+	}()
 	return nil
 }
 
-// Join waits for the commit that Start began, if there is one.
+// Join waits for the commit that Start began, and for what WriteEarly writes, if
+// there is any.
 func (t *Tx) Join() error {
-	if t.flight == nil {
-		return t.broken
-	}
-	err := <-t.flight
-	t.flight = nil
-	t.landed()
-	if err != nil {
-		t.fail(err)
+	_ = t.joinEarly() // its error is kept
+	if t.flight != nil {
+		err := <-t.flight.done
+		t.flight = nil
+		t.landed()
+		if err != nil {
+			t.fail(err)
+		}
 	}
 	return t.broken
 }
@@ -43,15 +61,24 @@ func (t *Tx) Join() error {
 func (t *Tx) landed() {
 	t.lock.Lock()
 	defer t.lock.Unlock()
-	if done, ok := t.over.base.(*overlay); ok && t.asked {
-		for _, p := range done.fresh {
-			if len(t.spare) == maxSpare {
-				break
-			}
-			t.spare = append(t.spare, p)
-		}
+	if done, ok := t.over.base.(*overlay); ok {
+		t.keepSpare(done.fresh)
 	}
 	t.over.base = t.home
+}
+
+// keepSpare keeps pages that are written, with the lock held, if there is use for
+// them.
+func (t *Tx) keepSpare(written map[int64][]byte) {
+	if !t.asked {
+		return
+	}
+	for _, p := range written {
+		if len(t.spare) == maxSpare {
+			return
+		}
+		t.spare = append(t.spare, p)
+	}
 }
 
 // maxSpare is how many pages are kept to be used again.
@@ -84,6 +111,6 @@ func (t *Tx) prepare(to stage, position []byte) (*job, *state) {
 	}
 	next := &state{seq: t.state.seq + 1, stage: to, position: slices.Clone(position)}
 	j := t.newJob(to != stageWorking)
-	t.rewrites = nil
+	t.rewrites, t.spilled = nil, false
 	return j, next
 }

@@ -1,6 +1,7 @@
 package txn
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 )
@@ -11,10 +12,8 @@ import (
 // before it counts. What a record of the epoch has bytes for goes by way of the log again,
 // for a replay would bring those back.
 func (t *Tx) WriteFresh(p []byte, off int64) error {
-	_ = t.Join() // whose error the next commit tells
-	begun := t.log == nil || t.state.stage == stageBegun || t.state.stage == stageWorking
 	whole := off%pageSize == 0 && len(p)%pageSize == 0
-	if t.broken != nil || !begun || !whole || off+int64(len(p)) > t.Size() || t.over.covers(off, int64(len(p))) || t.isLogged(off, int64(len(p))) {
+	if t.broken != nil || !t.marked() || !whole || off+int64(len(p)) > t.Size() || t.over.covers(off, int64(len(p))) || t.isLogged(off, int64(len(p))) {
 		_, err := t.WriteAt(p, off)
 		return err
 	}
@@ -22,25 +21,88 @@ func (t *Tx) WriteFresh(p []byte, off int64) error {
 	if len(t.over.fresh) < maxFresh {
 		return nil
 	}
-	// Nothing is being carried out, and nothing refers to it: it can go home now.
-	t.spilled = true
-	if err := t.writePages(t.over.fresh); err != nil {
+	if err := t.WriteEarly(); err != nil {
 		return err
 	}
-	t.keepFresh(nil, 0)
-	return nil
+	return t.joinEarly()
 }
 
-// keepFresh keeps whole pages from number no on; none of them drops all.
+// marked reports whether the image carries the mark by now, or needs none.
+func (t *Tx) marked() bool {
+	return t.log == nil || t.flight != nil || t.state.stage == stageBegun || t.state.stage == stageWorking
+}
+
+// keepFresh keeps whole pages from number no on.
 func (t *Tx) keepFresh(p []byte, no int64) {
 	t.lock.Lock()
 	defer t.lock.Unlock()
-	if len(p) == 0 {
-		t.over.fresh = make(map[int64][]byte)
-	}
 	for ; len(p) > 0; p, no = p[pageSize:], no+1 {
 		t.over.fresh[no] = p[:pageSize:pageSize]
 	}
+}
+
+// early is what becomes of pages that are written before their commit.
+type early struct {
+	done    chan error
+	written bool
+}
+
+// WriteEarly implements store.Fresh.
+func (t *Tx) WriteEarly() error {
+	join := t.joinEarly
+	if t.log == nil {
+		// Nothing tells what the commit before is still going to write.
+		join = t.Join
+	}
+	if err := join(); err != nil {
+		return err
+	}
+	if t.broken != nil || len(t.over.fresh) == 0 {
+		return nil
+	}
+	pages := t.over.fresh
+	t.lock.Lock()
+	t.over.early, t.over.fresh = pages, make(map[int64][]byte, len(pages))
+	t.lock.Unlock()
+	t.spilled = true
+	e, f := &early{done: make(chan error, 1)}, t.flight
+	t.early = e
+	go func() {
+		if f != nil {
+			// Until it counts, the commit before may refer to these places.
+			if <-f.decide; !f.stands {
+				e.done <- nil
+				return
+			}
+		}
+		e.written = true
+		err := t.writePages(pages)
+		t.sync.begin()
+		e.done <- err
+	}()
+	return nil
+}
+
+// joinEarly waits for what WriteEarly writes. What it has left because the commit
+// failed that it waits for stays in memory: Join tells that.
+func (t *Tx) joinEarly() error {
+	e := t.early
+	if e == nil {
+		return nil
+	}
+	t.early = nil
+	if err := <-e.done; err != nil {
+		t.fail(fmt.Errorf("write what is new to the image: %w", err))
+		return t.broken
+	}
+	if !e.written {
+		return t.Join()
+	}
+	t.lock.Lock()
+	defer t.lock.Unlock()
+	t.keepSpare(t.over.early)
+	t.over.early = nil
+	return nil
 }
 
 // isLogged reports whether a record of the epoch may hold some of n bytes at off.
@@ -86,14 +148,13 @@ var maxFresh = 32 << 20 / pageSize
 
 // writeFresh writes what is fresh to its places and makes it durable.
 func (t *Tx) writeFresh(j *job) error {
-	if len(j.fresh) == 0 && !t.spilled {
+	if len(j.fresh) == 0 && !j.spilled {
 		return nil
 	}
 	if err := t.writePages(j.fresh); err != nil {
 		return err
 	}
-	t.spilled = false
-	return t.home.Sync()
+	return t.sync.sync()
 }
 
 // writePages writes pages home, those that adjoin together.
@@ -109,7 +170,7 @@ func (t *Tx) writePages(pages map[int64][]byte) error {
 		}
 		run = append(run, pages[no])
 	}
-	t.unsynced += int64(len(pages)) * pageSize
+	t.unsynced.Add(int64(len(pages)) * pageSize)
 	return t.writeRun(run, at)
 }
 

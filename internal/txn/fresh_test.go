@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"fsenc/internal/store"
 	"fsenc/internal/store/storetest"
@@ -20,16 +22,22 @@ const (
 
 func version(k int) []byte { return bytes.Repeat([]byte{byte(k)}, 4096) }
 
-// moves writes versions of a page elsewhere each time, every third through the
-// log, and commits the pointer to it.
-func moves(home, log store.Store) error {
+// mover writes versions of a page to so many places in turn, one of so many
+// through the log, and commits the pointer to it. If early, it lets them be
+// written before the commit.
+type mover struct {
+	places, logged int
+	early          bool
+}
+
+func (m mover) run(home, log store.Store) error {
 	h := txn.Header{ID: [16]byte{1, 2, 3}, MarkOff: markOff, Kind: "test"}
 	tx, err := txn.Create(home, log, h, nil)
 	if err != nil {
 		return err
 	}
-	mark := func(m [16]byte) error {
-		_, err := tx.WriteAt(m[:], markOff)
+	mark := func(b [16]byte) error {
+		_, err := tx.WriteAt(b[:], markOff)
 		return err
 	}
 	if err := mark(tx.Mark()); err != nil {
@@ -46,14 +54,19 @@ func moves(home, log store.Store) error {
 	}
 	tx.SetMarker(mark)
 	for k := 1; k < 12; k++ {
-		off := placesOff + int64(k%4)*4096
-		if k%3 == 0 {
+		off := placesOff + int64(k%m.places)*4096
+		if k%m.logged == 0 {
 			_, err = tx.WriteAt(version(k), off)
 		} else {
 			err = tx.WriteFresh(version(k), off)
 		}
 		if err != nil {
 			return err
+		}
+		if m.early {
+			if err := tx.WriteEarly(); err != nil {
+				return err
+			}
 		}
 		if _, err := tx.WriteAt([]byte{byte(k)}, pointerOff); err != nil {
 			return err
@@ -74,16 +87,25 @@ func moves(home, log store.Store) error {
 }
 
 // Whatever a power cut leaves, the version that the last commit points to is
-// whole, wherever it was written.
+// whole, wherever it was written. With two places each version but those of the
+// log is written where the one is that a commit still points to which the next is
+// being carried out after.
 func TestPowerLossOfFresh(t *testing.T) {
-	t.Run("kept", powerLossOfFresh)
+	for name, m := range map[string]mover{
+		"four places": {places: 4, logged: 3},
+		"two places":  {places: 2, logged: 100},
+		"early":       {places: 2, logged: 100, early: true},
+		"early, log":  {places: 4, logged: 3, early: true},
+	} {
+		t.Run(name, m.powerLoss)
+	}
 	t.Run("spilled", func(t *testing.T) {
 		txn.SpillAt(t, 1)
-		powerLossOfFresh(t)
+		mover{places: 2, logged: 100}.powerLoss(t)
 	})
 }
 
-func powerLossOfFresh(t *testing.T) {
+func (m mover) powerLoss(t *testing.T) {
 	base := startImage()
 	copy(base[placesOff:], version(0))
 	base[pointerOff] = 0
@@ -92,14 +114,14 @@ func powerLossOfFresh(t *testing.T) {
 		for k := 0; ; k++ {
 			c := clock(k)
 			home, log := c.Store(base), c.Log(nil)
-			if err := moves(home, log); !c.Cut() {
+			if err := m.run(home, log); !c.Cut() {
 				if err != nil {
 					t.Fatal(err)
 				}
 				break
 			}
 			cuts++
-			for seed := range uint64(12) {
+			for seed := range uint64(8) {
 				img := storetest.NewMem(home.Survivor(seed))
 				tx, err := txn.Open(img, storetest.NewMem(log.Survivor(seed)))
 				if errors.Is(err, txn.ErrNotLog) || errors.Is(err, txn.ErrLogDamaged) {
@@ -115,7 +137,7 @@ func powerLossOfFresh(t *testing.T) {
 				if p := tx.Position(); len(p) == 1 && int(p[0]) != v {
 					t.Fatalf("cut %d, seed %d: points to version %d, committed was %d", k, seed, v, p[0])
 				}
-				if got := img.Bytes()[placesOff+v%4*4096:][:4096]; !bytes.Equal(got, version(v)) {
+				if got := img.Bytes()[placesOff+v%m.places*4096:][:4096]; !bytes.Equal(got, version(v)) {
 					t.Fatalf("cut %d, seed %d: version %d is not whole", k, seed, v)
 				}
 			}
@@ -148,6 +170,125 @@ func TestFreshBeforeBegin(t *testing.T) {
 		b := make([]byte, 4096)
 		if _, err := tx.ReadAt(b, placesOff); err != nil || !bytes.Equal(b, version(7)) {
 			t.Errorf("scratch %v: reads as %d, %v", scratch, b[0], err)
+		}
+	}
+}
+
+// brokenOnce is a store of which one call fails once, when the time has come.
+type brokenOnce struct {
+	store.Store
+	write, sync atomic.Bool
+}
+
+var errBroken = errors.New("broken")
+
+func (b *brokenOnce) WriteAt(p []byte, off int64) (int, error) {
+	if b.write.CompareAndSwap(true, false) {
+		return 0, errBroken
+	}
+	return b.Store.WriteAt(p, off)
+}
+
+func (b *brokenOnce) Sync() error {
+	if b.sync.CompareAndSwap(true, false) {
+		return errBroken
+	}
+	return b.Store.Sync()
+}
+
+// What fails beside the work ends the transaction with the next commit, even if a
+// second try would succeed; and what a commit that fails was to free is not
+// overwritten.
+func TestEarlyFails(t *testing.T) {
+	for _, row := range []struct {
+		name    string
+		fail    func(home, log *brokenOnce)
+		written bool // the page that is written early
+	}{
+		{"write", func(home, _ *brokenOnce) { home.write.Store(true) }, false},
+		{"sync", func(home, _ *brokenOnce) { home.sync.Store(true) }, true},
+		{"commit before", func(_, log *brokenOnce) { log.sync.Store(true) }, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			mem := storetest.NewMem(startImage())
+			home, log := &brokenOnce{Store: mem}, &brokenOnce{Store: newLogStore()}
+			tx, err := txn.Create(home, log, txn.Header{ID: [16]byte{1}, MarkOff: markOff, Kind: "test"}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m := tx.Mark()
+			_, err = tx.WriteAt(m[:], markOff)
+			if err := errors.Join(err, tx.Begin(nil)); err != nil {
+				t.Fatal(err)
+			}
+			_, err = tx.WriteAt([]byte{1}, pointerOff)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if row.name == "commit before" {
+				row.fail(home, log)
+				if err := tx.Start(nil); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				if err := tx.Commit(nil); err != nil {
+					t.Fatal(err)
+				}
+				row.fail(home, log)
+			}
+			if err := errors.Join(tx.WriteFresh(version(7), placesOff), tx.WriteEarly()); err != nil {
+				t.Fatal(err)
+			}
+			b := make([]byte, 4096)
+			if _, err := tx.ReadAt(b, placesOff); err != nil || !bytes.Equal(b, version(7)) {
+				t.Errorf("reads as %d, %v", b[0], err)
+			}
+			for range 2 {
+				if err := tx.Commit(nil); !errors.Is(err, errBroken) || !errors.Is(err, txn.ErrUnfinished) {
+					t.Errorf("commit: got %v", err)
+				}
+			}
+			if got := mem.Bytes()[placesOff] == 7; got != row.written {
+				t.Errorf("written early: %v", got)
+			}
+		})
+	}
+}
+
+// slowStore takes its time to write version 1.
+type slowStore struct{ store.Store }
+
+func (s slowStore) WriteAt(p []byte, off int64) (int, error) {
+	if p[0] == 1 {
+		time.Sleep(20 * time.Millisecond)
+	}
+	return s.Store.WriteAt(p, off)
+}
+
+// What is written early comes after what the commit before writes to that page,
+// with a log and without one.
+func TestEarlyComesAfter(t *testing.T) {
+	txn.SpillAt(t, 1)
+	for _, logged := range []bool{false, true} {
+		mem := storetest.NewMem(startImage())
+		tx := txn.Unlogged(slowStore{mem})
+		if logged {
+			var err error
+			if tx, err = txn.Create(slowStore{mem}, newLogStore(), txn.Header{ID: [16]byte{1}, MarkOff: markOff, Kind: "test"}, nil); err != nil {
+				t.Fatal(err)
+			}
+			m := tx.Mark()
+			_, err = tx.WriteAt(m[:], markOff)
+			if err := errors.Join(err, tx.Begin(nil)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err := tx.WriteAt(version(1), placesOff)
+		if err := errors.Join(err, tx.Start(nil), tx.WriteFresh(version(2), placesOff), tx.Commit(nil)); err != nil {
+			t.Fatal(err)
+		}
+		if got := mem.Bytes()[placesOff]; got != 2 {
+			t.Errorf("logged %v: version %d", logged, got)
 		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 type job struct {
 	guarded bool
 	fresh   map[int64][]byte // pages, by number, that go home before the rest
+	spilled bool             // others have gone there, and are to be made durable with them
 	spans   []span
 	groups  []group
 }
@@ -32,7 +33,7 @@ func (g *group) off() int64 { return g.rewrites[0].Off }
 
 // newJob collects what is staged, in the order of the image.
 func (t *Tx) newJob(guarded bool) *job {
-	j := &job{guarded: guarded, fresh: t.over.fresh, spans: t.over.spans()}
+	j := &job{guarded: guarded, fresh: t.over.fresh, spilled: t.spilled, spans: t.over.spans()}
 	slices.SortFunc(t.rewrites, func(a, b Rewrite) int { return cmp.Compare(a.Off, b.Off) })
 	for i := 0; i < len(t.rewrites); {
 		g := group{size: t.rewrites[i].Len}
@@ -242,7 +243,7 @@ func (t *Tx) writeHome(j *job) error {
 		write = t.copyGroup
 	}
 	for _, g := range j.groups {
-		t.unsynced += int64(g.size)
+		t.unsynced.Add(int64(g.size))
 	}
 	return t.parallel(j.groups, write)
 }
@@ -263,7 +264,7 @@ func (t *Tx) writeSpans(spans []span) error {
 		if _, err := t.home.WriteAt(data, first.off); err != nil {
 			return err
 		}
-		t.unsynced += int64(len(data))
+		t.unsynced.Add(int64(len(data)))
 		i = k
 	}
 	return nil

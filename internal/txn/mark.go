@@ -76,7 +76,7 @@ func (t *Tx) settle() error {
 		}
 	}
 	t.dropStaged()
-	if err := t.home.Sync(); err != nil {
+	if err := t.sync.sync(); err != nil {
 		return fmt.Errorf("sync image: %w", err)
 	}
 	return nil

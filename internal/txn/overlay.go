@@ -16,6 +16,7 @@ type overlay struct {
 	base  base
 	pages map[int64]*page
 	fresh map[int64][]byte // pages of WriteFresh, which belong to others
+	early map[int64][]byte // those of them that are on their way to the store
 }
 
 // page is one page of staged bytes; only units marked dirty are meaningful.
@@ -53,17 +54,25 @@ func (o *overlay) covers(off, n int64) bool {
 	return false
 }
 
+// freshPage returns a page of WriteFresh that may not have reached the store.
+func (o *overlay) freshPage(no int64) []byte {
+	if b := o.fresh[no]; b != nil {
+		return b
+	}
+	return o.early[no]
+}
+
 // ReadAt reads what is staged over what is below.
 func (o *overlay) ReadAt(p []byte, off int64) (int, error) {
 	n, err := o.base.ReadAt(p, off)
-	if len(o.pages)+len(o.fresh) == 0 {
+	if len(o.pages)+len(o.fresh)+len(o.early) == 0 {
 		return n, err
 	}
 	for done := 0; done < n; {
 		at := off + int64(done)
 		in := int(at % pageSize)
 		chunk := min(pageSize-in, n-done)
-		if b := o.fresh[at/pageSize]; b != nil {
+		if b := o.freshPage(at / pageSize); b != nil {
 			copy(p[done:done+chunk], b[in:])
 		} else if pg := o.pages[at/pageSize]; pg != nil {
 			pg.copyDirty(p[done:done+chunk], in)
@@ -104,7 +113,7 @@ func (o *overlay) writeAt(p []byte, off int64) (int, error) {
 // stage puts src at byte in of page no. A unit that src covers in part takes
 // the rest of its bytes from below.
 func (o *overlay) stage(src []byte, no int64, in int) error {
-	if b := o.fresh[no]; b != nil {
+	if b := o.freshPage(no); b != nil {
 		b = slices.Clone(b)
 		copy(b[in:], src)
 		o.fresh[no] = b

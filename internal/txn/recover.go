@@ -50,7 +50,7 @@ func Open(home, log store.Store) (*Tx, error) {
 	if xxhash.Sum64(plan) != planSum {
 		return nil, fmt.Errorf("%w: plan checksum", ErrLogDamaged)
 	}
-	t := &Tx{home: home, log: log, head: h, plan: plan, over: newOverlay(home)}
+	t := &Tx{home: home, log: log, head: h, plan: plan, sync: syncer{home: home}, over: newOverlay(home)}
 	t.recBase = roundUp(planOff+planLen, pageSize)
 	return t, t.findState()
 }
@@ -103,7 +103,7 @@ func (t *Tx) Recover() error {
 			return fmt.Errorf("replay log record: %w", err)
 		}
 	}
-	if err := t.home.Sync(); err != nil {
+	if err := t.sync.sync(); err != nil {
 		return err
 	}
 	t.last, t.number = t.state, t.state.epoch+1

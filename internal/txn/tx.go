@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -22,6 +23,7 @@ var ErrUnfinished = errors.New("interrupted after writing began")
 type Tx struct {
 	home store.Store
 	log  store.Store // nil for Method None
+	sync syncer      // of home
 	head Header
 	plan []byte
 
@@ -36,20 +38,21 @@ type Tx struct {
 	epoch    *xxhash.Digest // over the headers of the epoch, nil before its first
 	number   uint32         // of the epoch that the next record belongs to
 	last     state          // of the last commit of the epoch before
-	unsynced int64          // bytes written home since its last sync
+	unsynced atomic.Int64   // bytes written home since its last sync
 	logged   map[int64]bool // pages that records of the epoch hold bytes of
+	early    *early         // the pages that WriteEarly writes, nil if there are none
 	spilled  bool           // something fresh went home before its commit
 	spare    [][]byte       // pages that were fresh, see Spare
 	asked    bool           // somebody has use for them
 	scratch  []*scratch     // of the workers that contents pass through
-	flight   chan error     // what becomes of the commit that Start began, nil if there is none
+	flight   *flight        // the commit that Start began, nil if there is none
 	broken   error          // set once a commit failed: nothing may be written after it
 }
 
 // Create records header and plan in log, durably, and leaves home alone.
 func Create(home, log store.Store, h Header, plan []byte) (*Tx, error) {
 	h.ImageSize = home.Size()
-	t := &Tx{home: home, log: log, head: h, plan: plan, over: newOverlay(home)}
+	t := &Tx{home: home, log: log, head: h, plan: plan, sync: syncer{home: home}, over: newOverlay(home)}
 	t.recBase = roundUp(planOff+int64(len(plan)), pageSize)
 	if _, err := log.WriteAt(h.encode(plan), headerOff); err != nil {
 		return nil, fmt.Errorf("write log header: %w", err)
@@ -164,13 +167,14 @@ func (t *Tx) commit(to stage, position []byte) error {
 	return t.complete(t.prepare(to, position))
 }
 
-// carryOut makes a job durable.
-func (t *Tx) carryOut(j *job, next *state) error {
+// carryOut makes a job durable. It calls stands once the commit counts.
+func (t *Tx) carryOut(j *job, next *state, stands func()) error {
 	if j.guarded {
 		// Its old bytes are those of home, and it is an epoch of its own.
 		if err := t.syncHome(); err != nil {
 			return err
 		}
+		j.spilled = false
 	}
 	// What is new belongs to no one and the record counts for nothing before the
 	// state says so: both are written side by side, and after a crash in here the
@@ -188,7 +192,7 @@ func (t *Tx) carryOut(j *job, next *state) error {
 		return fmt.Errorf("write log: %w", err)
 	}
 	t.state = *next
-	t.noteLogged(j)
+	stands()
 	// From here on recovery replays the record; a second time changes nothing.
 	if err := t.writeHome(j); err != nil {
 		return fmt.Errorf("write image: %w", err)
@@ -200,8 +204,9 @@ func (t *Tx) carryOut(j *job, next *state) error {
 // if it is long enough then.
 func (t *Tx) complete(j *job, next *state) error {
 	ends := t.endsEpoch(j)
-	err := t.carryOut(j, next)
+	err := t.carryOut(j, next, func() {})
 	if err == nil {
+		t.noteLogged(j)
 		t.dropStaged()
 		if ends {
 			err = t.checkpoint()
@@ -215,7 +220,7 @@ func (t *Tx) complete(j *job, next *state) error {
 
 // endsEpoch reports whether an epoch ends with a job.
 func (t *Tx) endsEpoch(j *job) bool {
-	if j.guarded || t.unsynced+j.size() >= maxUnsynced {
+	if j.guarded || t.unsynced.Load()+j.size() >= maxUnsynced {
 		return true
 	}
 	if t.log == nil {
@@ -256,7 +261,7 @@ func (t *Tx) fail(err error) {
 
 // checkpoint syncs home, and the epoch ends.
 func (t *Tx) checkpoint() error {
-	if t.epoch == nil && t.unsynced == 0 {
+	if t.epoch == nil && t.unsynced.Load() == 0 {
 		return nil
 	}
 	if err := t.syncHome(); err != nil {
@@ -266,13 +271,14 @@ func (t *Tx) checkpoint() error {
 }
 
 func (t *Tx) syncHome() error {
-	if t.epoch == nil && t.unsynced == 0 {
+	if t.epoch == nil && t.unsynced.Load() == 0 {
 		return nil
 	}
-	if err := t.home.Sync(); err != nil {
+	if err := t.sync.sync(); err != nil {
 		return fmt.Errorf("sync image: %w", err)
 	}
-	t.last, t.epoch, t.unsynced, t.spilled = t.state, nil, 0, false
+	t.last, t.epoch, t.spilled = t.state, nil, false
+	t.unsynced.Store(0)
 	t.number++
 	clear(t.logged)
 	return nil
@@ -309,12 +315,12 @@ func (t *Tx) Wipe() error {
 // Unlogged is a transaction without a log, over a home that is dropped when
 // anything fails.
 func Unlogged(home store.Store) *Tx {
-	return &Tx{home: home, head: Header{Method: None}, over: newOverlay(home)}
+	return &Tx{home: home, head: Header{Method: None}, sync: syncer{home: home}, over: newOverlay(home)}
 }
 
 // Scratch is a transaction that can only be dropped, for trying an edit.
 func Scratch(home store.Store) *Tx {
-	return &Tx{home: home, over: newOverlay(home), broken: errors.New("a scratch transaction cannot be committed")}
+	return &Tx{home: home, sync: syncer{home: home}, over: newOverlay(home), broken: errors.New("a scratch transaction cannot be committed")}
 }
 
 // Worked reports whether a Commit came after Begin.
