@@ -399,3 +399,11 @@ type Caching interface {
 	// Pending is about how many bytes Flush is going to stage.
 	Pending() int64
 }
+
+// Early is what a filesystem has beside Moving and Caching that can let go of
+// edits before Flush.
+type Early interface {
+	// FlushEarly begins to write blocks of files to their new places, and with
+	// them all inodes. What is edited again after that moves again.
+	FlushEarly(inodes bool) error
+}

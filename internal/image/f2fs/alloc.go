@@ -21,7 +21,9 @@ type allocator struct {
 	open [logs]openSection
 	from uint32     // where the search for a free section goes on
 	fill [2][2]spot // by kind of block and by how picky the search is
-	free int        // segments that can be taken as a whole, -1 if not counted
+
+	free     int // segments that can be taken as a whole, -1 if not counted
+	sections int // sections of which every segment can be, -1 if not counted
 }
 
 // openSection is a section that a log fills; end is 0 if it has none.
@@ -37,7 +39,7 @@ const worthwhile = segBlocks / 4
 // restart lets the search see what the last checkpoint has freed.
 func (a *allocator) restart() {
 	a.fill = [2][2]spot{}
-	a.free = -1
+	a.free, a.sections = -1, -1
 }
 
 // old is the entry of a segment in the last checkpoint.
@@ -86,9 +88,22 @@ func (fs *FS) clearBlock(p image.Pblk) {
 
 // summary is the summary block of a segment, for changing.
 func (fs *FS) summary(seg uint32, kind int) ([]byte, error) {
-	if b := fs.sums[seg]; b != nil {
-		return b, nil
+	b := fs.sums[seg]
+	if b == nil {
+		var err error
+		if b, err = fs.readSummary(seg); err != nil {
+			return nil, err
+		}
+		fs.sums[seg] = b
 	}
+	if b[offSumFooter] = sumTypeData; isNodeLog(kind) {
+		b[offSumFooter] = sumTypeNode
+	}
+	return b, nil
+}
+
+// readSummary reads the summary block of a segment, zeros if it had no blocks.
+func (fs *FS) readSummary(seg uint32) ([]byte, error) {
 	b := make([]byte, blockSize)
 	if fs.old(seg).valid() > 0 || fs.segment(seg).valid() > 1 {
 		if err := store.ReadFull(fs.s, b, (int64(fs.geo.ssa)+int64(seg))*blockSize); err != nil {
@@ -96,10 +111,6 @@ func (fs *FS) summary(seg uint32, kind int) ([]byte, error) {
 		}
 		clear(sumJournal(b)) // it is only looked at in a current segment's
 	}
-	if b[offSumFooter] = sumTypeData; isNodeLog(kind) {
-		b[offSumFooter] = sumTypeNode
-	}
-	fs.sums[seg] = b
 	return b, nil
 }
 
@@ -209,6 +220,7 @@ func (fs *FS) openNext(log int) bool {
 		}
 		if free {
 			fs.alloc.free = max(fs.alloc.free-int(fs.geo.perSec), -1)
+			fs.alloc.sections = max(fs.alloc.sections-1, -1)
 			*o = openSection{seg: first, end: first + fs.geo.perSec}
 			return true
 		}
@@ -267,8 +279,15 @@ func (fs *FS) wholeBlocks() int64 {
 	return max(0, int64(fs.freeSections())-kinds) * int64(fs.geo.perSec) * segBlocks
 }
 
-// freeSections counts the sections of which every segment is free.
-func (fs *FS) freeSections() (n uint32) {
+// freeSections is how many sections there are of which every segment is free.
+func (fs *FS) freeSections() int {
+	if fs.alloc.sections < 0 {
+		fs.alloc.sections = fs.countFreeSections()
+	}
+	return fs.alloc.sections
+}
+
+func (fs *FS) countFreeSections() (n int) {
 	for first := uint32(0); first < fs.geo.segs; first += fs.geo.perSec {
 		free := true
 		for seg := first; free && seg < first+fs.geo.perSec; seg++ {

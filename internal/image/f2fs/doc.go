@@ -22,9 +22,11 @@
 // written to places that the last checkpoint does not know, and Flush writes one
 // checkpoint that refers to them: nothing that the last one needs is
 // overwritten, so the second checkpoint block of the new pack is the commit
-// point. Contents of files do not move; who rewrites them in place protects
-// them by other means. After a Flush the pack before it refers to blocks that the
-// next one may reuse, or that are wiped: Settle overwrites it.
+// point. FlushEarly lets go of what is in memory without a checkpoint: until the
+// next one it lies in free space. Contents of files do not move; who rewrites
+// them in place protects them by other means. After a Flush the pack before it
+// refers to blocks that the next one may reuse, or that are wiped: Settle
+// overwrites it.
 //
 // # The mark
 //

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"fsenc/internal/image"
+	"fsenc/internal/store"
 )
 
 // Flush stages one checkpoint with all that was edited; nothing if nothing was.
@@ -58,6 +59,29 @@ func (fs *FS) Flush() error {
 	fs.natJournal, fs.sitJournal = nil, nil
 	fs.begin()
 	return nil
+}
+
+// FlushEarly implements image.Early. No checkpoint refers to these places before
+// Flush.
+func (fs *FS) FlushEarly(inodes bool) error {
+	f, ok := fs.s.(store.Fresh)
+	if !ok {
+		return nil
+	}
+	if inodes {
+		if err := fs.flushQuotas(); err != nil {
+			return err
+		}
+		if err := fs.placeNodes(); err != nil {
+			return err
+		}
+		fs.dirty = make(map[uint32]*dirtyNode, len(fs.dirty))
+	}
+	if err := fs.flushData(); err != nil {
+		return err
+	}
+	fs.kept = make(map[image.Pblk][]byte, len(fs.kept))
+	return f.WriteEarly()
 }
 
 // checkTotals makes sure that the next checkpoint is one that a kernel mounts,
