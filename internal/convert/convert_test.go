@@ -226,9 +226,17 @@ type job struct {
 	pol   policy.Policy
 	wipe  bool
 	small bool // many small commits
+	early int  // if not 0, blocks of a commit, of which a part is written before
+	full  bool // the filesystem says that there is no room to move more
 	begun func() error
 
 	report func(convert.Progress)
+}
+
+// as is the job with an operation; what is encrypted leaves nothing behind.
+func (j job) as(op convert.Op) job {
+	j.op, j.wipe = op, op == convert.Encrypt
+	return j
 }
 
 func (j job) run(ctx context.Context, home, log store.Store) error {
@@ -260,6 +268,12 @@ func (j job) run(ctx context.Context, home, log store.Store) error {
 	}
 	if j.small {
 		c.SmallBatches()
+	}
+	if j.early > 0 {
+		c.EarlyBatches(j.early)
+	}
+	if j.full {
+		c.Fill()
 	}
 	if j.report != nil {
 		c.OnProgress(j.report)

@@ -12,6 +12,7 @@ type limits struct {
 	batch  int64 // of contents; they pass through memory piece by piece
 	run    int   // of contents in a piece; a multiple of every block size
 	staged int64 // of metadata, in memory
+	early  int64 // of metadata, in memory: where it can be, more than this is written before the commit
 }
 
 var defaultLimits = limits{batch: 64 << 20, run: txn.MaxRewrite, staged: 4 << 20}
@@ -20,6 +21,10 @@ var defaultLimits = limits{batch: 64 << 20, run: txn.MaxRewrite, staged: 4 << 20
 // is copied: with few commits of many inodes most blocks are written only once.
 const wholeInodes = 8 << 20
 
+// earlyInodes is limits.early. While so much is staged, as much is written: a commit
+// covers more than fits into memory, and has little left to wait for.
+const earlyInodes = 3 << 20
+
 // maxRuns is how many pieces of contents a commit takes: each costs memory.
 const maxRuns = 1 << 14
 
@@ -27,9 +32,53 @@ const maxRuns = 1 << 14
 type batch struct {
 	runs  int
 	bytes int64
+	early int64 // of metadata that is written already, in bytes
 }
 
-func (c *Conversion) full(b *batch) bool { return b.bytes >= c.limits.batch || b.runs >= maxRuns }
+func (c *Conversion) full(b *batch) bool {
+	return b.bytes+b.early >= c.limits.batch || b.runs >= maxRuns
+}
+
+// makeRoom lets what is staged be written early, if that can be and if there is
+// enough of it, and reports whether more may be staged before the commit.
+func (c *Conversion) makeRoom(b *batch) (bool, error) {
+	if c.full(b) {
+		return false, nil
+	}
+	n := c.staged()
+	fs, ok := c.fs.(image.Early)
+	if !ok || c.limits.early == 0 {
+		return n < c.limits.staged, nil
+	}
+	// An inode is edited a last time with its directory, and moves only once if it
+	// is not let go before.
+	between := c.betweenDirs()
+	if n < c.limits.early || n < c.limits.staged && !between {
+		return true, nil
+	}
+	err := fs.FlushEarly(between)
+	most := c.limits.staged / 2
+	if err == nil && !between && c.staged() >= most {
+		err = fs.FlushEarly(true)
+	}
+	left := c.staged()
+	b.early += n - left
+	return err == nil && left < most && c.hasRoom(), err
+}
+
+// betweenDirs reports whether the boundary lies between two directories with what
+// is in them.
+func (c *Conversion) betweenDirs() bool {
+	first := uint64(len(c.plan.extents))
+	return !c.pos.active && c.pos.item > first && c.plan.items[c.pos.item-first-1].kind == image.TypeDirectory
+}
+
+// hasRoom reports whether the filesystem has room for the rest, whatever has moved
+// without a commit.
+func (c *Conversion) hasRoom() bool {
+	m, ok := c.fs.(image.Moving)
+	return !ok || m.CheckMoves(c.plan.moves()) == nil
+}
 
 // run is a piece of a file that is contiguous in the file and in the image.
 type run struct {

@@ -90,8 +90,9 @@ func TestEncryptAndDecryptF2FS(t *testing.T) {
 		t.Run(l.name, func(t *testing.T) {
 			home := storetest.NewMem(l.makeF2FS(t, func(dir string) { fill(t, dir) }))
 			before := snapshot(t, home, nil)
-			for _, small := range []bool{false, true} {
-				if err := (job{op: convert.Encrypt, keys: keys, pol: pol, wipe: true, small: small}).run(t.Context(), home, newLog()); err != nil {
+			for _, pace := range []job{{}, {small: true}, {early: 12}} {
+				pace.keys, pace.pol = keys, pol
+				if err := pace.as(convert.Encrypt).run(t.Context(), home, newLog()); err != nil {
 					t.Fatal(err)
 				}
 				fsckF2FS(t, home.Bytes())
@@ -99,14 +100,14 @@ func TestEncryptAndDecryptF2FS(t *testing.T) {
 					t.Fatalf("encrypted tree differs (-before +after):\n%s", d)
 				}
 				noPlaintext(t, home.Bytes())
-				if err := (job{op: convert.Rekey, keys: keys, pol: pol, small: small}).run(t.Context(), home, newLog()); err != nil {
+				if err := pace.as(convert.Rekey).run(t.Context(), home, newLog()); err != nil {
 					t.Fatal(err)
 				}
 				fsckF2FS(t, home.Bytes())
 				if d := cmp.Diff(before, snapshot(t, home, keys)); d != "" {
 					t.Fatalf("rekeyed tree differs (-before +after):\n%s", d)
 				}
-				if err := (job{op: convert.Decrypt, keys: keys, pol: pol, small: small}).run(t.Context(), home, newLog()); err != nil {
+				if err := pace.as(convert.Decrypt).run(t.Context(), home, newLog()); err != nil {
 					t.Fatal(err)
 				}
 				fsckF2FS(t, home.Bytes())
@@ -252,12 +253,14 @@ func TestPowerLossF2FS(t *testing.T) {
 	r := recovery{keys: keys, want: snapshot(t, storetest.NewMem(plain), nil), judged: make(map[[32]byte]bool),
 		check: fsckF2FS, stride: f2fsStride}
 	encrypted := storetest.NewMem(bytes.Clone(plain))
-	enc := job{op: convert.Encrypt, keys: keys, pol: pol, wipe: true, small: true}
-	if err := enc.run(t.Context(), encrypted, newLog()); err != nil {
+	small, early := job{keys: keys, pol: pol, small: true}, job{keys: keys, pol: pol, early: 12}
+	if err := small.as(convert.Encrypt).run(t.Context(), encrypted, newLog()); err != nil {
 		t.Fatal(err)
 	}
-	r.powerLoss(t, enc, plain)
-	r.powerLoss(t, job{op: convert.Decrypt, keys: keys, pol: pol, small: true}, encrypted.Bytes())
+	for _, j := range []job{small, early} {
+		r.powerLoss(t, j.as(convert.Encrypt), plain)
+		r.powerLoss(t, j.as(convert.Decrypt), encrypted.Bytes())
+	}
 	t.Logf("%d cuts, %d states recovered from, %d different results", r.cuts, r.states, len(r.judged))
 }
 
@@ -300,18 +303,52 @@ func TestEditF2FS(t *testing.T) {
 	}
 }
 
-// What a plan accepts succeeds, however full the image is, also when it is done
-// in one commit for each inode; and as the image gets fuller it is refused.
+// What a plan accepts succeeds, however full the image is, when it is done in one
+// commit for each inode and in as few as there is room for; and as the image gets
+// fuller it is refused.
 func TestFullF2FS(t *testing.T) {
 	keys, pol := testKey(t)
 	l := layout{"full", "64M", []string{"-O", "encrypt,extra_attr"}}
 	plain := l.makeF2FS(t, func(dir string) { put(t, dir, "secret/first", 10) })
+	for _, pace := range []job{{small: true}, {early: 1 << 14}} {
+		pace.keys, pace.pol = keys, pol
+		pace.fuller(t, plain)
+	}
+}
+
+// Where what has moved early takes the room that the rest needs, the commit that
+// frees what it was moved from comes at once.
+func TestEarlyWithoutRoom(t *testing.T) {
+	keys, pol := testKey(t)
+	plain := f2fsLayouts[1].makeF2FS(t, func(dir string) {
+		for i := range 20 {
+			put(t, dir, fmt.Sprintf("secret/dir %d/file", i), 100)
+		}
+	})
+	commits := func(full bool) (n int) {
+		j := job{keys: keys, pol: pol, early: 1 << 14, full: full, report: func(p convert.Progress) {
+			if p.Phase == "convert" {
+				n++
+			}
+		}}
+		if err := j.as(convert.Encrypt).run(t.Context(), storetest.NewMem(bytes.Clone(plain)), newLog()); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if room, full := commits(false), commits(true); room != 1 || full < 10 {
+		t.Errorf("%d commits where there is room, %d where there is none", room, full)
+	}
+}
+
+// fuller runs it on images that are fuller and fuller.
+func (j job) fuller(t *testing.T, plain []byte) {
 	accepted, refused := 0, 0
 	for _, left := range []int64{1200, 700, 500, 440, 400, 300, 100} {
 		home := storetest.NewMem(bytes.Clone(plain))
 		fillF2FS(t, home, 400, left)
 		before := snapshot(t, home, nil)
-		err := (job{op: convert.Encrypt, keys: keys, pol: pol, wipe: true, small: true}).run(t.Context(), home, newLog())
+		err := j.as(convert.Encrypt).run(t.Context(), home, newLog())
 		if errors.Is(err, image.ErrNoSpace) && !errors.Is(err, txn.ErrUnfinished) {
 			refused++
 			continue
@@ -321,10 +358,10 @@ func TestFullF2FS(t *testing.T) {
 		}
 		accepted++
 		fsckF2FS(t, home.Bytes())
-		if d := cmp.Diff(before, snapshot(t, home, keys)); d != "" {
+		if d := cmp.Diff(before, snapshot(t, home, j.keys)); d != "" {
 			t.Fatalf("with %d blocks left: tree differs (-before +after):\n%s", left, d)
 		}
-		if err := (job{op: convert.Decrypt, keys: keys, pol: pol}).run(t.Context(), home, newLog()); err != nil && !errors.Is(err, image.ErrNoSpace) {
+		if err := (job{op: convert.Decrypt, keys: j.keys}).run(t.Context(), home, newLog()); err != nil && !errors.Is(err, image.ErrNoSpace) {
 			t.Fatalf("with %d blocks left: %v", left, err)
 		}
 		fsckF2FS(t, home.Bytes())
@@ -399,10 +436,22 @@ func TestErrorsOfTheHostF2FS(t *testing.T) {
 		put(t, dir, "secret/file", 7000)
 		put(t, dir, "secret/sub/other", 1500)
 	})
-	j := job{op: convert.Encrypt, keys: keys, pol: pol, wipe: true, small: true}
 	r := recovery{keys: keys, want: snapshot(t, storetest.NewMem(plain), nil), judged: make(map[[32]byte]bool), check: fsckF2FS}
 	failures := 0
-	for op, step := range map[storetest.Call]int{storetest.Read: 61, storetest.Write: 7, storetest.Sync: 1, storetest.Zero: 2} {
+	j := job{keys: keys, pol: pol, small: true}
+	failures += r.errorsOfTheHost(t, j.as(convert.Encrypt), plain, map[storetest.Call]int{storetest.Read: 61, storetest.Write: 7, storetest.Sync: 1, storetest.Zero: 2})
+	j = job{keys: keys, pol: pol, early: 12}
+	failures += r.errorsOfTheHost(t, j.as(convert.Encrypt), plain, map[storetest.Call]int{storetest.Write: 4, storetest.Sync: 1})
+	if failures < 30 {
+		t.Errorf("only %d failures", failures)
+	}
+	t.Logf("%d failures", failures)
+}
+
+// errorsOfTheHost lets calls of one kind fail from some call on, one of so many,
+// and counts how often.
+func (r *recovery) errorsOfTheHost(t *testing.T, j job, plain []byte, steps map[storetest.Call]int) (failures int) {
+	for op, step := range steps {
 		for n := 0; ; n += step {
 			home, log := storetest.NewMem(bytes.Clone(plain)), storetest.NewClock(1<<30).Log(nil)
 			err := j.run(t.Context(), storetest.NewFaulty(home, op, n, unix.EIO), log)
@@ -421,8 +470,5 @@ func TestErrorsOfTheHostF2FS(t *testing.T) {
 			}
 		}
 	}
-	if failures < 20 {
-		t.Errorf("only %d failures", failures)
-	}
-	t.Logf("%d failures", failures)
+	return failures
 }

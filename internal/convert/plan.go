@@ -97,6 +97,11 @@ type Totals struct {
 	SharedBytes                int64 // that unsharing will copy
 }
 
+// moves are what image.Moving is asked for.
+func (p *Plan) moves() (inodes uint64, added int64) {
+	return uint64(len(p.items)) + p.Totals.Others, p.Totals.NeedBytes
+}
+
 // AllPolicies are those whose keys the conversion needs.
 func (p *Plan) AllPolicies() []policy.Policy {
 	if p.Target == nil {

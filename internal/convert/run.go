@@ -118,7 +118,7 @@ func BeginCopy(home store.Store, p *Plan, keys *crypt.Keyring) (*Conversion, err
 		return nil, err
 	}
 	c := newConversion(tx, fs, p, keys, position{})
-	c.limits.staged = copyStaged
+	c.limits.staged, c.limits.early = copyStaged, 0
 	return c, nil
 }
 
@@ -178,6 +178,9 @@ func newConversion(tx *txn.Tx, fs image.FS, p *Plan, keys *crypt.Keyring, pos po
 	}
 	if sb.NamedInodes || c.extents != nil {
 		c.limits.staged = wholeInodes
+	}
+	if _, ok := fs.(image.Early); ok {
+		c.limits.early = earlyInodes
 	}
 	tx.SetTransform(c.recode)
 	return c
@@ -305,11 +308,18 @@ func (c *Conversion) progress(d Direction) Progress {
 func (c *Conversion) batch(d Direction) error {
 	b := &batch{}
 	pos := c.pos
-	for !c.full(b) && c.staged() < c.limits.staged && !c.atEnd(d) {
-		if err := c.step(d, b); err != nil {
+	for !c.atEnd(d) {
+		more, err := c.makeRoom(b)
+		if err == nil && more {
+			err = c.step(d, b)
+		}
+		if err != nil {
 			c.tx.Discard()
 			c.pos = pos
 			return err
+		}
+		if !more {
+			break
 		}
 	}
 	c.bytes += b.bytes

@@ -213,7 +213,7 @@ func (s *scanner) checkSpace() error {
 		return fmt.Errorf("%w: the conversion may take %d bytes, %d are free", image.ErrNoSpace, t.NeedBytes, t.FreeBytes)
 	}
 	if m, ok := s.fs.(image.Moving); ok {
-		return m.CheckMoves(uint64(len(s.plan.items))+t.Others, t.NeedBytes)
+		return m.CheckMoves(s.plan.moves())
 	}
 	return nil
 }
