@@ -18,6 +18,7 @@ import (
 	"fsenc/internal/convert"
 	"fsenc/internal/feature"
 	"fsenc/internal/image/probe"
+	"fsenc/internal/store"
 	"fsenc/internal/store/storetest"
 	"fsenc/internal/txn"
 	"fsenc/test/btrfsjudge"
@@ -207,26 +208,10 @@ func TestErrorsOfTheHostBtrfs(t *testing.T) {
 	})
 	j := job{op: convert.Encrypt, keys: keys, pol: pol, wipe: true, small: true}
 	r := recovery{keys: keys, want: snapshot(t, storetest.NewMem(plain), nil), judged: make(map[[32]byte]bool), check: checkBtrfs}
-	failures := 0
-	for op, step := range map[storetest.Call]int{storetest.Read: 11, storetest.Write: 3, storetest.Sync: 1, storetest.Zero: 2} {
-		for n := 0; ; n += step {
-			home, log := storetest.NewMem(bytes.Clone(plain)), storetest.NewClock(1<<30).Log(nil)
-			err := j.run(t.Context(), storetest.NewFaulty(home, op, n, unix.EIO), log)
-			if err == nil {
-				break
-			}
-			failures++
-			if !errors.Is(err, unix.EIO) {
-				t.Fatalf("op %v, call %d: got %v", op, n, err)
-			}
-			if !errors.Is(err, convert.ErrVerify) && !errors.Is(err, txn.ErrUnfinished) && !bytes.Equal(home.Bytes(), plain) {
-				t.Fatalf("op %v, call %d: %v, but the image was changed", op, n, err)
-			}
-			for _, d := range []convert.Direction{convert.Forward, convert.Back} {
-				r.recover(t, "after "+err.Error(), d, bytes.Clone(home.Bytes()), log.Survivor(1))
-			}
-		}
-	}
+	failures := r.faults(t, []host{
+		{false, storetest.Read, unix.EIO, 11}, {false, storetest.Write, unix.EIO, 3},
+		{false, storetest.Sync, unix.EIO, 1}, {false, storetest.Zero, unix.EIO, 2}},
+		"encrypt", plain, nil, func(home, log store.Store) error { return j.run(t.Context(), home, log) })
 	if failures < 20 {
 		t.Errorf("only %d calls failed", failures)
 	}

@@ -22,8 +22,10 @@ import (
 	"fsenc/internal/image/imagetest"
 	"fsenc/internal/image/imagetest/manifest"
 	"fsenc/internal/image/probe"
+	"fsenc/internal/store"
 	"fsenc/internal/store/storetest"
 	"fsenc/internal/txn"
+	"fsenc/test/goldenkeys"
 )
 
 // f2fsLayouts are images that sload.f2fs fills without the kernel.
@@ -143,10 +145,7 @@ func goldenKeys(t testing.TB, m *manifest.Golden) *crypt.Keyring {
 	t.Helper()
 	ring := new(crypt.Keyring)
 	for _, k := range m.Keys {
-		key, err := crypt.NewMasterKey(bytes.Clone(k.MasterKey))
-		if err != nil {
-			t.Fatal(err)
-		}
+		key := goldenkeys.Key(t, k.MasterKey)
 		ring.Add(key)
 		if k.Version == 1 {
 			ring.Bind(policy.Descriptor(k.Descriptor), key)
@@ -438,37 +437,21 @@ func TestErrorsOfTheHostF2FS(t *testing.T) {
 	})
 	r := recovery{keys: keys, want: snapshot(t, storetest.NewMem(plain), nil), judged: make(map[[32]byte]bool), check: fsckF2FS}
 	failures := 0
-	j := job{keys: keys, pol: pol, small: true}
-	failures += r.errorsOfTheHost(t, j.as(convert.Encrypt), plain, map[storetest.Call]int{storetest.Read: 61, storetest.Write: 7, storetest.Sync: 1, storetest.Zero: 2})
-	j = job{keys: keys, pol: pol, early: 12}
-	failures += r.errorsOfTheHost(t, j.as(convert.Encrypt), plain, map[storetest.Call]int{storetest.Write: 4, storetest.Sync: 1})
+	for _, row := range []struct {
+		job
+		hosts []host
+	}{
+		{job{keys: keys, pol: pol, small: true}, []host{
+			{false, storetest.Read, unix.EIO, 61}, {false, storetest.Write, unix.EIO, 7},
+			{false, storetest.Sync, unix.EIO, 1}, {false, storetest.Zero, unix.EIO, 2}}},
+		{job{keys: keys, pol: pol, early: 12}, []host{{false, storetest.Write, unix.EIO, 4}, {false, storetest.Sync, unix.EIO, 1}}},
+	} {
+		failures += r.faults(t, row.hosts, "encrypt", plain, nil, func(home, log store.Store) error {
+			return row.as(convert.Encrypt).run(t.Context(), home, log)
+		})
+	}
 	if failures < 30 {
 		t.Errorf("only %d failures", failures)
 	}
 	t.Logf("%d failures", failures)
-}
-
-// errorsOfTheHost lets calls of one kind fail from some call on, one of so many,
-// and counts how often.
-func (r *recovery) errorsOfTheHost(t *testing.T, j job, plain []byte, steps map[storetest.Call]int) (failures int) {
-	for op, step := range steps {
-		for n := 0; ; n += step {
-			home, log := storetest.NewMem(bytes.Clone(plain)), storetest.NewClock(1<<30).Log(nil)
-			err := j.run(t.Context(), storetest.NewFaulty(home, op, n, unix.EIO), log)
-			if err == nil {
-				break
-			}
-			failures++
-			if !errors.Is(err, unix.EIO) {
-				t.Fatalf("op %v, call %d: got %v", op, n, err)
-			}
-			if !errors.Is(err, convert.ErrVerify) && !errors.Is(err, txn.ErrUnfinished) && !bytes.Equal(home.Bytes(), plain) {
-				t.Fatalf("op %v, call %d: %v, but the image was changed", op, n, err)
-			}
-			for _, d := range []convert.Direction{convert.Forward, convert.Back} {
-				r.recover(t, "after "+err.Error(), d, bytes.Clone(home.Bytes()), log.Survivor(1))
-			}
-		}
-	}
-	return failures
 }

@@ -31,21 +31,22 @@ type host struct {
 	ofLog bool
 	call  storetest.Call
 	errno unix.Errno
+	step  int // from one call that fails to the next
 }
 
 var hosts = []host{
-	{false, storetest.Read, unix.EIO}, {false, storetest.Write, unix.EIO}, {false, storetest.Write, unix.ENOSPC},
-	{false, storetest.Sync, unix.EIO}, {false, storetest.Zero, unix.EIO}, {false, storetest.Zero, unix.ENOSPC},
-	{true, storetest.Read, unix.EIO}, {true, storetest.Write, unix.EIO}, {true, storetest.Write, unix.ENOSPC},
-	{true, storetest.Sync, unix.EIO}, {true, storetest.Sync, unix.ENOSPC},
+	{false, storetest.Read, unix.EIO, 1}, {false, storetest.Write, unix.EIO, 1}, {false, storetest.Write, unix.ENOSPC, 1},
+	{false, storetest.Sync, unix.EIO, 1}, {false, storetest.Zero, unix.EIO, 1}, {false, storetest.Zero, unix.ENOSPC, 1},
+	{true, storetest.Read, unix.EIO, 1}, {true, storetest.Write, unix.EIO, 1}, {true, storetest.Write, unix.ENOSPC, 1},
+	{true, storetest.Sync, unix.EIO, 1}, {true, storetest.Sync, unix.ENOSPC, 1},
 }
 
-// faults lets run fail at every call of every kind once, on a copy of image and
-// log each time, and gives what is there then to judge.
-func faults(t *testing.T, img, log []byte, run func(home, log store.Store) error, judge func(err error, img, log []byte)) (n int) {
+// faults lets run fail at each of the calls once, on a copy of image and log each
+// time, and gives what is there then to judge.
+func faults(t *testing.T, hosts []host, img, log []byte, run func(home, log store.Store) error, judge func(err error, img, log []byte)) (n int) {
 	t.Helper()
 	for _, h := range hosts {
-		for k := 0; ; k++ {
+		for k := 0; ; k += h.step {
 			home, logStore := storetest.NewMem(bytes.Clone(img)), storetest.NewClock(1<<30).Log(bytes.Clone(log))
 			var a, b store.Store = home, logStore
 			var faulty *storetest.Faulty
@@ -115,20 +116,27 @@ func TestErrorsOfTheHost(t *testing.T) {
 		{"resume", home.Survivor(2), log.Survivor(2), goOn(convert.Forward)},
 		{"undo", home.Survivor(2), log.Survivor(2), goOn(convert.Back)},
 	} {
-		n := faults(t, c.img, c.log, c.run, func(err error, img, log []byte) {
-			after := errors.Is(err, convert.ErrVerify) || errors.Is(err, convert.ErrLogLeft)
-			if !after && !errors.Is(err, txn.ErrUnfinished) && !bytes.Equal(img, c.img) {
-				t.Fatalf("%s: %v, but the image was changed", c.name, err)
-			}
-			for _, d := range []convert.Direction{convert.Forward, convert.Back} {
-				r.recover(t, c.name+" after "+err.Error(), d, bytes.Clone(img), log)
-			}
-		})
+		n := r.faults(t, hosts, c.name, c.img, c.log, c.run)
 		if n < 20 {
 			t.Errorf("%s: only %d failures", c.name, n)
 		}
 		t.Logf("%s: %d failures, %d states recovered from", c.name, n, 2*n)
 	}
+}
+
+// faults is faults of a conversion: it ends with the right tree in either direction,
+// or nothing was changed.
+func (r *recovery) faults(t *testing.T, hosts []host, name string, img, log []byte, run func(home, log store.Store) error) int {
+	t.Helper()
+	return faults(t, hosts, img, log, run, func(err error, now, log []byte) {
+		after := errors.Is(err, convert.ErrVerify) || errors.Is(err, convert.ErrLogLeft)
+		if !after && !errors.Is(err, txn.ErrUnfinished) && !bytes.Equal(now, img) {
+			t.Fatalf("%s: %v, but the image was changed", name, err)
+		}
+		for _, d := range []convert.Direction{convert.Forward, convert.Back} {
+			r.recover(t, name+" after "+err.Error(), d, bytes.Clone(now), log)
+		}
+	})
 }
 
 // The same for an edit, of which there is nothing to resume: Open ends it.
@@ -140,7 +148,7 @@ func TestErrorsOfTheHostInEdit(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantDone := snapshot(t, done, nil)
-	n := faults(t, base, nil, func(home, log store.Store) error { return convert.Edit(home, log, edit) }, func(err error, img, log []byte) {
+	n := faults(t, hosts, base, nil, func(home, log store.Store) error { return convert.Edit(home, log, edit) }, func(err error, img, log []byte) {
 		if !errors.Is(err, txn.ErrUnfinished) && !errors.Is(err, convert.ErrLogLeft) && !bytes.Equal(img, base) {
 			t.Fatalf("%v, but the image was changed", err)
 		}

@@ -21,6 +21,7 @@ import (
 	"fsenc/internal/image/probe"
 	"fsenc/internal/store/storetest"
 	"fsenc/internal/tree"
+	"fsenc/test/goldenkeys"
 )
 
 // golden opens a golden image with the given keys of its manifest, all if
@@ -37,11 +38,7 @@ func golden(t *testing.T, name string, keys ...string) (*tree.Tree, *manifest.Go
 		if len(keys) > 0 && !strings.Contains(strings.Join(keys, " "), k.Name) {
 			continue
 		}
-		key, err := crypt.NewMasterKey(bytes.Clone(k.MasterKey))
-		if err != nil {
-			t.Fatal(err)
-		}
-		ring.Add(key)
+		ring.Add(goldenkeys.Key(t, k.MasterKey))
 	}
 	t.Cleanup(ring.Wipe)
 	tr := tree.New(fs, &ring)

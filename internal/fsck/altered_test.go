@@ -12,6 +12,7 @@ import (
 	"fsenc/internal/image/imagetest"
 	"fsenc/internal/image/probe"
 	"fsenc/internal/store/storetest"
+	"fsenc/test/goldenkeys"
 )
 
 // altered is a filesystem that answers wrong in one respect. A nil function
@@ -130,7 +131,7 @@ func findings(t *testing.T, name string, a *altered, more ...*crypt.MasterKey) m
 	if a.FS, err = probe.Open(storetest.NewMem(unpacked[name]), probe.Options{}); err != nil {
 		t.Fatal(err)
 	}
-	ring := keyring(t, imagetest.Manifest(t, name))
+	ring := goldenkeys.Ring(t, imagetest.Manifest(t, name))
 	ring.Add(more...)
 	out := map[string]fsck.Finding{}
 	_, err = fsck.Check(context.Background(), a, fsck.Options{Keys: ring, Content: true,

@@ -88,16 +88,14 @@ func TestInlineFindings(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			raw, err := fs.Context(ino)
-			if err != nil {
-				return err
-			}
-			c, err := policy.ParseContext(raw)
+			tr := tree.New(fs, keys)
+			defer tr.Close()
+			c, err := tr.Context(tree.Node{Ino: ino})
 			if err != nil {
 				return err
 			}
 			sb := fs.Super()
-			cipher, err := keys.Keys()[0].Inline(c, uint64(ino), crypt.Volume{UUID: sb.UUID, BlockSize: sb.BlockSize})
+			cipher, err := keys.Keys()[0].Inline(*c, uint64(ino), crypt.Volume{UUID: sb.UUID, BlockSize: sb.BlockSize})
 			if err != nil {
 				return err
 			}

@@ -12,24 +12,10 @@ import (
 	"fsenc/internal/fsck"
 	"fsenc/internal/image"
 	"fsenc/internal/image/imagetest"
-	"fsenc/internal/image/imagetest/manifest"
 	"fsenc/internal/image/probe"
 	"fsenc/internal/store/storetest"
+	"fsenc/test/goldenkeys"
 )
-
-func keyring(t testing.TB, m *manifest.Golden) *crypt.Keyring {
-	t.Helper()
-	var ring crypt.Keyring
-	for _, k := range m.Keys {
-		key, err := crypt.NewMasterKey(bytes.Clone(k.MasterKey))
-		if err != nil {
-			t.Fatal(err)
-		}
-		ring.Add(key)
-	}
-	t.Cleanup(ring.Wipe)
-	return &ring
-}
 
 // check returns what fsck finds in an image, notes left out.
 func check(t testing.TB, img []byte, keys *crypt.Keyring) []fsck.Finding {
@@ -61,7 +47,7 @@ func TestGoldenIsClean(t *testing.T) {
 	for _, name := range imagetest.Names(t, "ext4-") {
 		t.Run(name, func(t *testing.T) {
 			img, m := imagetest.GoldenBytes(t, name), imagetest.Manifest(t, name)
-			for _, keys := range []*crypt.Keyring{nil, keyring(t, m)} {
+			for _, keys := range []*crypt.Keyring{nil, goldenkeys.Ring(t, m)} {
 				for _, f := range check(t, img, keys) {
 					if name == "ext4-journal" && f.ID == "journal-dirty" {
 						continue
@@ -126,7 +112,7 @@ func TestBroken(t *testing.T) {
 			}
 			for _, w := range want {
 				id, path, _ := strings.Cut(w, " ")
-				keyed := check(t, bytes.Clone(img), keyring(t, m))
+				keyed := check(t, bytes.Clone(img), goldenkeys.Ring(t, m))
 				if !slices.ContainsFunc(keyed, func(f fsck.Finding) bool {
 					return f.ID == id && (path == "" || f.Path == path)
 				}) {

@@ -15,6 +15,7 @@ import (
 	"fsenc/internal/image/probe"
 	"fsenc/internal/store/storetest"
 	"fsenc/internal/tree"
+	"fsenc/test/goldenkeys"
 )
 
 // FuzzImage damages an image and reads all of it: nothing may panic or run on.
@@ -23,7 +24,7 @@ import (
 func FuzzImage(f *testing.F) {
 	const name, bare = "ext4-check", "ext4-indirect"
 	base, m := imagetest.GoldenBytes(f, name), imagetest.Manifest(f, name)
-	bareBase, bareKeys := imagetest.GoldenBytes(f, bare), keyring(f, imagetest.Manifest(f, bare))
+	bareBase, bareKeys := imagetest.GoldenBytes(f, bare), goldenkeys.Ring(f, imagetest.Manifest(f, bare))
 	f.Add(true, []byte{0, 4, 0, 0, 1, 0xff})
 	for _, b := range m.Broken {
 		var edits []byte
@@ -33,7 +34,7 @@ func FuzzImage(f *testing.F) {
 		}
 		f.Add(false, edits)
 	}
-	keys := keyring(f, m)
+	keys := goldenkeys.Ring(f, m)
 	f.Fuzz(func(t *testing.T, second bool, edits []byte) {
 		img, keys := bytes.Clone(base), keys
 		if second {

@@ -17,6 +17,7 @@ import (
 	"fsenc/internal/image/probe"
 	"fsenc/internal/store/storetest"
 	"fsenc/internal/tree"
+	"fsenc/test/goldenkeys"
 )
 
 func open(t testing.TB, name string) image.FS {
@@ -26,20 +27,6 @@ func open(t testing.TB, name string) image.FS {
 		t.Fatal(err)
 	}
 	return fs
-}
-
-func keyring(t testing.TB, m *manifest.Golden) *crypt.Keyring {
-	t.Helper()
-	var ring crypt.Keyring
-	for _, k := range m.Keys {
-		key, err := crypt.NewMasterKey(bytes.Clone(k.MasterKey))
-		if err != nil {
-			t.Fatal(err)
-		}
-		ring.Add(key)
-	}
-	t.Cleanup(ring.Wipe)
-	return &ring
 }
 
 // images are those that can be read as they are: ext4-journal must be
@@ -131,7 +118,7 @@ func TestGolden(t *testing.T) {
 	for _, name := range images(t) {
 		t.Run(name, func(t *testing.T) {
 			m := imagetest.Manifest(t, name)
-			tr := tree.New(open(t, name), keyring(t, m))
+			tr := tree.New(open(t, name), goldenkeys.Ring(t, m))
 			defer tr.Close()
 			got := list(t, tr, tr.Root())
 			want := m.Entries
@@ -155,7 +142,7 @@ func TestLookup(t *testing.T) {
 	for _, name := range images(t) {
 		t.Run(name, func(t *testing.T) {
 			m := imagetest.Manifest(t, name)
-			tr := tree.New(open(t, name), keyring(t, m))
+			tr := tree.New(open(t, name), goldenkeys.Ring(t, m))
 			defer tr.Close()
 			for _, e := range m.Entries {
 				n, err := tr.Lookup("/" + e.Path)
@@ -181,7 +168,7 @@ func TestWithoutKey(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := imagetest.Manifest(t, name)
 			fs := open(t, name)
-			keyed := tree.New(fs, keyring(t, m))
+			keyed := tree.New(fs, goldenkeys.Ring(t, m))
 			defer keyed.Close()
 			bare := tree.New(fs, nil)
 			for _, d := range m.NoKey {
@@ -242,7 +229,7 @@ func checkNoKey(t *testing.T, bare *tree.Tree, dir tree.Node, d manifest.NoKeyDi
 func TestOpenStored(t *testing.T) {
 	for _, name := range images(t) {
 		m := imagetest.Manifest(t, name)
-		tr := tree.New(open(t, name), keyring(t, m))
+		tr := tree.New(open(t, name), goldenkeys.Ring(t, m))
 		for _, c := range m.Ciphertext {
 			n, err := tr.Lookup("/" + c.Path)
 			if err != nil {

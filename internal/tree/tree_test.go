@@ -13,6 +13,7 @@ import (
 	"fsenc/internal/image/imagetest"
 	"fsenc/internal/image/imagetest/manifest"
 	"fsenc/internal/tree"
+	"fsenc/test/goldenkeys"
 )
 
 // ReadAt at any place gives what reading from the start gives, across holes,
@@ -20,7 +21,7 @@ import (
 func TestReadAt(t *testing.T) {
 	for _, name := range []string{"ext4-features", "ext4-subblock", "ext4-indirect"} {
 		m := imagetest.Manifest(t, name)
-		tr := tree.New(open(t, name), keyring(t, m))
+		tr := tree.New(open(t, name), goldenkeys.Ring(t, m))
 		for _, e := range m.Entries {
 			if e.Type == manifest.File && e.SameAs == "" && e.Size < 16<<20 {
 				checkReadAt(t, tr, "/"+e.Path)
@@ -69,7 +70,7 @@ func checkReadAt(t *testing.T, tr *tree.Tree, path string) {
 // A reader that stops early does not leave the one that reads ahead behind.
 func TestWriteToStops(t *testing.T) {
 	m := imagetest.Manifest(t, "ext4-features")
-	tr := tree.New(open(t, "ext4-features"), keyring(t, m))
+	tr := tree.New(open(t, "ext4-features"), goldenkeys.Ring(t, m))
 	defer tr.Close()
 	big := ""
 	for _, e := range m.Entries {
@@ -93,7 +94,7 @@ func (f failing) Write([]byte) (int, error) { return 0, f.err }
 
 func TestErrors(t *testing.T) {
 	m := imagetest.Manifest(t, "ext4-4k")
-	tr := tree.New(open(t, "ext4-4k"), keyring(t, m))
+	tr := tree.New(open(t, "ext4-4k"), goldenkeys.Ring(t, m))
 	defer tr.Close()
 	for path, want := range map[string]error{
 		"/no such": image.ErrNotExist, "/lost+found/x": image.ErrNotExist,

@@ -101,6 +101,7 @@ func TestPowerLossOfFresh(t *testing.T) {
 	}
 	t.Run("spilled", func(t *testing.T) {
 		txn.SpillAt(t, 1)
+		mover{places: 4, logged: 3}.powerLoss(t)
 		mover{places: 2, logged: 100}.powerLoss(t)
 	})
 }
@@ -121,7 +122,7 @@ func (m mover) powerLoss(t *testing.T) {
 				break
 			}
 			cuts++
-			for seed := range uint64(8) {
+			for seed := range uint64(12) {
 				img := storetest.NewMem(home.Survivor(seed))
 				tx, err := txn.Open(img, storetest.NewMem(log.Survivor(seed)))
 				if errors.Is(err, txn.ErrNotLog) || errors.Is(err, txn.ErrLogDamaged) {
@@ -203,37 +204,29 @@ func TestEarlyFails(t *testing.T) {
 	for _, row := range []struct {
 		name    string
 		fail    func(home, log *brokenOnce)
+		before  bool // it is the commit before that fails
 		written bool // the page that is written early
 	}{
-		{"write", func(home, _ *brokenOnce) { home.write.Store(true) }, false},
-		{"sync", func(home, _ *brokenOnce) { home.sync.Store(true) }, true},
-		{"commit before", func(_, log *brokenOnce) { log.sync.Store(true) }, false},
+		{name: "write", fail: func(home, _ *brokenOnce) { home.write.Store(true) }},
+		{name: "sync", fail: func(home, _ *brokenOnce) { home.sync.Store(true) }, written: true},
+		{name: "commit before", fail: func(_, log *brokenOnce) { log.sync.Store(true) }, before: true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			mem := storetest.NewMem(startImage())
 			home, log := &brokenOnce{Store: mem}, &brokenOnce{Store: newLogStore()}
-			tx, err := txn.Create(home, log, txn.Header{ID: [16]byte{1}, MarkOff: markOff, Kind: "test"}, nil)
-			if err != nil {
+			tx := begun(t, home, log)
+			if _, err := tx.WriteAt([]byte{1}, pointerOff); err != nil {
 				t.Fatal(err)
 			}
-			m := tx.Mark()
-			_, err = tx.WriteAt(m[:], markOff)
-			if err := errors.Join(err, tx.Begin(nil)); err != nil {
-				t.Fatal(err)
-			}
-			_, err = tx.WriteAt([]byte{1}, pointerOff)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if row.name == "commit before" {
+			commit := tx.Commit
+			if row.before {
 				row.fail(home, log)
-				if err := tx.Start(nil); err != nil {
-					t.Fatal(err)
-				}
-			} else {
-				if err := tx.Commit(nil); err != nil {
-					t.Fatal(err)
-				}
+				commit = tx.Start
+			}
+			if err := commit(nil); err != nil {
+				t.Fatal(err)
+			}
+			if !row.before {
 				row.fail(home, log)
 			}
 			if err := errors.Join(tx.WriteFresh(version(7), placesOff), tx.WriteEarly()); err != nil {
@@ -273,15 +266,7 @@ func TestEarlyComesAfter(t *testing.T) {
 		mem := storetest.NewMem(startImage())
 		tx := txn.Unlogged(slowStore{mem})
 		if logged {
-			var err error
-			if tx, err = txn.Create(slowStore{mem}, newLogStore(), txn.Header{ID: [16]byte{1}, MarkOff: markOff, Kind: "test"}, nil); err != nil {
-				t.Fatal(err)
-			}
-			m := tx.Mark()
-			_, err = tx.WriteAt(m[:], markOff)
-			if err := errors.Join(err, tx.Begin(nil)); err != nil {
-				t.Fatal(err)
-			}
+			tx = begun(t, slowStore{mem}, newLogStore())
 		}
 		_, err := tx.WriteAt(version(1), placesOff)
 		if err := errors.Join(err, tx.Start(nil), tx.WriteFresh(version(2), placesOff), tx.Commit(nil)); err != nil {
@@ -295,21 +280,30 @@ func TestEarlyComesAfter(t *testing.T) {
 
 func newLogStore() store.Store { return storetest.NewClock(1 << 30).Log(nil) }
 
+// begun is a transaction that has set the mark.
+func begun(t *testing.T, home, log store.Store) *txn.Tx {
+	t.Helper()
+	tx, err := txn.Create(home, log, txn.Header{ID: [16]byte{1}, MarkOff: markOff, Kind: "test"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := tx.Mark()
+	_, err = tx.WriteAt(m[:], markOff)
+	if err := errors.Join(err, tx.Begin(nil)); err != nil {
+		t.Fatal(err)
+	}
+	return tx
+}
+
 // A page is given back once it is written, and only to who asks.
 func TestSpare(t *testing.T) {
-	home := storetest.NewMem(startImage())
-	tx, err := txn.Create(home, newLogStore(), txn.Header{ID: [16]byte{1}, MarkOff: markOff, Kind: "test"}, nil)
+	tx := begun(t, storetest.NewMem(startImage()), newLogStore())
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	must(err)
-	m := tx.Mark()
-	_, err = tx.WriteAt(m[:], markOff)
-	must(err)
-	must(tx.Begin(nil))
 	write := func(k int) []byte {
 		t.Helper()
 		p := version(k)

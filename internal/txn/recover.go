@@ -50,7 +50,7 @@ func Open(home, log store.Store) (*Tx, error) {
 	if xxhash.Sum64(plan) != planSum {
 		return nil, fmt.Errorf("%w: plan checksum", ErrLogDamaged)
 	}
-	t := &Tx{home: home, log: log, head: h, plan: plan, sync: syncer{home: home}, over: newOverlay(home)}
+	t := newTx(home, log, h, plan)
 	t.recBase = roundUp(planOff+planLen, pageSize)
 	return t, t.findState()
 }

@@ -49,10 +49,14 @@ type Tx struct {
 	broken   error          // set once a commit failed: nothing may be written after it
 }
 
+func newTx(home, log store.Store, h Header, plan []byte) *Tx {
+	return &Tx{home: home, log: log, head: h, plan: plan, sync: syncer{home: home}, over: newOverlay(home)}
+}
+
 // Create records header and plan in log, durably, and leaves home alone.
 func Create(home, log store.Store, h Header, plan []byte) (*Tx, error) {
 	h.ImageSize = home.Size()
-	t := &Tx{home: home, log: log, head: h, plan: plan, sync: syncer{home: home}, over: newOverlay(home)}
+	t := newTx(home, log, h, plan)
 	t.recBase = roundUp(planOff+int64(len(plan)), pageSize)
 	if _, err := log.WriteAt(h.encode(plan), headerOff); err != nil {
 		return nil, fmt.Errorf("write log header: %w", err)
@@ -315,12 +319,14 @@ func (t *Tx) Wipe() error {
 // Unlogged is a transaction without a log, over a home that is dropped when
 // anything fails.
 func Unlogged(home store.Store) *Tx {
-	return &Tx{home: home, head: Header{Method: None}, sync: syncer{home: home}, over: newOverlay(home)}
+	return newTx(home, nil, Header{Method: None}, nil)
 }
 
 // Scratch is a transaction that can only be dropped, for trying an edit.
 func Scratch(home store.Store) *Tx {
-	return &Tx{home: home, sync: syncer{home: home}, over: newOverlay(home), broken: errors.New("a scratch transaction cannot be committed")}
+	t := newTx(home, nil, Header{}, nil)
+	t.broken = errors.New("a scratch transaction cannot be committed")
+	return t
 }
 
 // Worked reports whether a Commit came after Begin.

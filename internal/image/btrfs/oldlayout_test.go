@@ -11,6 +11,7 @@ import (
 	"fsenc/internal/image"
 	"fsenc/internal/image/imagetest"
 	reader "fsenc/internal/tree"
+	"fsenc/test/goldenkeys"
 )
 
 // olden gives an image the layout of series v5: every encrypted extent is encrypted
@@ -74,11 +75,9 @@ func (d *damager) olden(keys *crypt.Keyring) (extents int) {
 
 // recode encrypts an extent of a file again, whole.
 func recode(fs *FS, keys *crypt.Keyring, ino image.Ino, x *fileExtent, context []byte) error {
-	raw, err := fs.Context(ino)
-	if err != nil {
-		return err
-	}
-	c, err := policy.ParseContext(raw)
+	tr := reader.New(fs, keys)
+	defer tr.Close()
+	c, err := tr.Context(reader.Node{Ino: ino})
 	if err != nil {
 		return err
 	}
@@ -92,12 +91,12 @@ func recode(fs *FS, keys *crypt.Keyring, ino image.Ino, x *fileExtent, context [
 	}
 	sb := fs.Super()
 	vol := crypt.Volume{UUID: sb.UUID, BlockSize: sb.BlockSize}
-	from, err := k.Extent(c, e, vol)
+	from, err := k.Extent(*c, e, vol)
 	if err != nil {
 		return err
 	}
 	e.Old = true
-	to, err := k.Extent(c, e, vol)
+	to, err := k.Extent(*c, e, vol)
 	if err != nil {
 		return err
 	}
@@ -143,18 +142,10 @@ func contents(t *testing.T, fs *FS, keys *crypt.Keyring) map[string]string {
 func TestReadOldLayout(t *testing.T) {
 	for _, name := range []string{basicImage, "oracle/btrfs-v6-sha256-node4k"} {
 		t.Run(name, func(t *testing.T) {
-			var keys crypt.Keyring
-			defer keys.Wipe()
-			for _, k := range imagetest.Manifest(t, name).Keys {
-				key, err := crypt.NewMasterKey(bytes.Clone(k.MasterKey))
-				if err != nil {
-					t.Fatal(err)
-				}
-				keys.Add(key)
-			}
+			keys := goldenkeys.Ring(t, imagetest.Manifest(t, name))
 			d := newDamager(t, name)
-			want := contents(t, d.fs, &keys)
-			if n := d.olden(&keys); n < 10 {
+			want := contents(t, d.fs, keys)
+			if n := d.olden(keys); n < 10 {
 				t.Fatalf("only %d extents", n)
 			}
 			fs, err := Open(d.s, image.Options{})
@@ -164,7 +155,7 @@ func TestReadOldLayout(t *testing.T) {
 			if got := fs.Super().Layout; got != layoutV5 {
 				t.Errorf("layout %q", got)
 			}
-			got := contents(t, fs, &keys)
+			got := contents(t, fs, keys)
 			if len(want) == 0 || len(got) != len(want) {
 				t.Errorf("%d files, want %d", len(got), len(want))
 			}

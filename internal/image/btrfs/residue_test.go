@@ -26,8 +26,7 @@ func leaves(t *testing.T, fs *FS, f func(*block)) {
 			return
 		}
 		for i := range b.items() {
-			child, gen := b.child(i)
-			visit(child, expect{tree: e.tree, level: b.level() - 1, gen: gen})
+			visit(b.below(i, e.tree))
 		}
 	}
 	for _, id := range ids {

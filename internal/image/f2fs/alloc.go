@@ -164,8 +164,8 @@ func (fs *FS) nextOpen(log int) (seg, off uint32, ok bool) {
 // keepFree is how many free segments a kernel needs not to start with cleaning.
 func (fs *FS) keepFree() int { return int(fs.ckpt.u32(offReservedSegs)) + 1 }
 
-// freeSegments is how many segments can be taken as a whole. Within a
-// transaction there is no way for another one to become free.
+// freeSegments is how many segments can be taken as a whole. Those that are filled
+// and freed again within a transaction are left out.
 func (fs *FS) freeSegments() int {
 	if fs.alloc.free < 0 {
 		fs.alloc.free = 0
@@ -279,7 +279,8 @@ func (fs *FS) wholeBlocks() int64 {
 	return max(0, int64(fs.freeSections())-kinds) * int64(fs.geo.perSec) * segBlocks
 }
 
-// freeSections is how many sections there are of which every segment is free.
+// freeSections is how many sections there are of which every segment is free, counted
+// in the same way.
 func (fs *FS) freeSections() int {
 	if fs.alloc.sections < 0 {
 		fs.alloc.sections = fs.countFreeSections()
